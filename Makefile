@@ -1,0 +1,57 @@
+# Everything is set up by the first command that needs it: a virtual environment in .venv, from pyproject.toml.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+STUDY ?= digits
+SCALE ?= quick
+# further arguments of the command, e.g. ARGS="--set race.seeds=1,2,3,4,5"
+ARGS ?=
+# one thread a process: the processes are the parallelism
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep race report test test-all lint format browser clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment and install into it
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fisherbench needs Python 3.11 or newer; set PYTHON=…"; exit 2; }
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard]'
+	@touch $(READY)
+
+sweep: $(READY) ## tune every arm, race the winners, write the report (STUDY=, SCALE=, RAY_ADDRESS=)
+	@$(BIN)/fisherbench sweep $(STUDY) --scale $(SCALE) $(ARGS)
+
+race: $(READY) ## race with the stored winners (STUDY=, SCALE=)
+	@$(BIN)/fisherbench race $(STUDY) --scale $(SCALE) $(ARGS)
+
+report: $(READY) ## write the report of stored results (STUDY=)
+	@$(BIN)/fisherbench report $(STUDY) $(ARGS)
+
+test: $(READY) ## the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(READY) ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+browser: ## install Chromium, which the tests of the report's page look for (Debian, as root)
+	@.ci/install-chromium
+
+clean: ## remove the virtual environment and caches, not the results
+	rm -rf $(VENV) .ruff_cache .mypy_cache build *.egg-info
