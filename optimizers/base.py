@@ -1,0 +1,160 @@
+"""What every optimizer tells the world about itself: its configuration, how it is built, what is searched.
+
+An :class:`OptimizerSpec` is all that a caller needs to know of an optimizer. Search-space atoms are neutral
+(no Optuna, no Ray): whoever tunes translates them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Float:
+    """A real hyperparameter.
+
+    Args:
+        low: Smallest value, included; > 0 where ``log``.
+        high: Largest value, included.
+        log: Whether it is searched on a logarithmic scale.
+
+    Raises:
+        ValueError: If the bounds are not finite, not in order, or not positive on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"a search range needs finite low < high, but got low={self.low}, high={self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic search range needs low > 0, but got low={self.low}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Categorical:
+    """A hyperparameter with a few choices, searched without an order.
+
+    Args:
+        choices: At least two values; each JSON-serialisable.
+
+    Raises:
+        ValueError: If there are fewer than two choices.
+    """
+
+    choices: tuple[float | int | str | bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2:
+            raise ValueError(f"a search needs at least two choices, but got {self.choices}")
+
+
+def require(is_met: bool, name: str, rule: str, value: object) -> None:
+    """Refuse a hyperparameter that breaks its rule.
+
+    Args:
+        is_met: Whether the rule holds; comparisons with NaN do not.
+        name: The hyperparameter.
+        rule: What is asked of it, to follow "must be".
+        value: What was given.
+
+    Raises:
+        ValueError: If the rule does not hold.
+    """
+    if not is_met:
+        raise ValueError(f"{name} must be {rule}, but got {value!r}")
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a model that take gradients."""
+    return [param for param in model.parameters() if param.requires_grad]
+
+
+SearchSpace = Mapping[str, Float | Categorical]
+
+
+class Refreshing(Protocol):
+    """What an optimizer offers whose step refreshes something costly at an interval, so that it can be timed apart.
+
+    Attributes:
+        update_interval: Steps from one refresh to the next.
+        refreshed: Whether the last ``step()`` refreshed.
+    """
+
+    update_interval: int
+    refreshed: bool
+
+    def schedule_refresh(self, is_due: bool) -> None:
+        """Say, before its forward, whether the next step refreshes.
+
+        Args:
+            is_due: Whether it does.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """An optimizer as the registry knows it.
+
+    Args:
+        name: The name users type, lower case.
+        config: The frozen dataclass of its hyperparameters; field names are the keyword arguments of a user.
+        build: ``build(model, config) -> Optimizer``, on the bare module (never a DDP wrapper).
+        search_space: What a sweep searches by default; keys are fields of ``config``.
+        defaults: Fields of ``config`` that this entry fixes, for a named preset of a method.
+        cost_fields: Fields of ``config`` that change what a step costs in time (intervals, numerics).
+        create_graph: Whether ``step()`` needs ``loss.backward(create_graph=True)``.
+        reference: The paper, one line.
+
+    Raises:
+        ValueError: If the search space, the defaults or the cost fields name no field of ``config``.
+    """
+
+    name: str
+    config: type
+    build: Callable[[nn.Module, Any], Optimizer]
+    search_space: SearchSpace
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    cost_fields: frozenset[str] = frozenset()
+    create_graph: bool = False
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (*self.search_space, *self.defaults, *self.cost_fields):
+            self.check_field(name)
+
+    def configure(self, **hyperparameters: object) -> Any:  # noqa: ANN401
+        """Return the configuration with these hyperparameters over the defaults.
+
+        Args:
+            **hyperparameters: Fields of ``config``.
+
+        Returns:
+            An instance of ``config``.
+
+        Raises:
+            ValueError: If a name is no field of ``config``, or a value breaks the configuration's own rules.
+        """  # noqa: DOC502
+        for name in hyperparameters:
+            self.check_field(name)
+        return self.config(**{**self.defaults, **hyperparameters})
+
+    def check_field(self, name: str) -> None:
+        """Refuse a name that is no hyperparameter.
+
+        Args:
+            name: Supposed field of ``config``.
+
+        Raises:
+            ValueError: If it is none; the message lists the known ones.
+        """
+        known = [f.name for f in fields(self.config)]
+        if name not in known:
+            raise ValueError(f"{self.name} has no hyperparameter {name!r}; known: {', '.join(known)}")

@@ -1,0 +1,176 @@
+"""What an optimizer sees of a network's layers: inputs and output gradients, reduced to small statistics on the way.
+
+A :class:`Capture` hooks every supported layer of a model. The layer's input is reduced in the forward hook, so that no
+activation is held; the result is committed together with the output gradient's statistic when that gradient arrives.
+So forwards without grad, in eval mode, or whose output never gets a gradient (one of the two passes of activation
+checkpointing) count for nothing, and a layer used twice counts twice. The hook on the output is a tensor hook: it sees
+the gradient of the layer's own output even where an in-place activation follows.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """How a layer type gives its factors: an entry of the layer-support table.
+
+    Args:
+        sizes: ``sizes(module) -> (entries of H, entries of S)``.
+        input_sum: ``input_sum(module, h)``: the statistic of one use's input that adds up over uses.
+        grad_sum: ``grad_sum(module, s)``: the same of the output gradient.
+        count: ``count(output, entries of S)``: what the sums are divided by.
+        finish: ``finish(input_sum, grad_sum, count, entries of H) -> (H, S)``, from the sums over all uses.
+        views: ``views(module, H, S)``: by parameter name, the pair of views that multiplies to its Fisher diagonal.
+    """
+
+    sizes: Callable[[Any], tuple[int, int]]
+    input_sum: Callable[[Any, Tensor], Tensor]
+    grad_sum: Callable[[Any, Tensor], Tensor]
+    count: Callable[[Tensor, int], int]
+    finish: Callable[[Tensor, Tensor, int, int], Pair]
+    views: Callable[[Any, Tensor, Tensor], dict[str, Pair]]
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Layer:
+    """A supported layer and the statistics of its uses since the last :meth:`take`.
+
+    Args:
+        name: Qualified name in the model.
+        module: The layer.
+        rule: The entry of the layer-support table that applies.
+        params: Its own parameters by name (``weight``, ``bias``).
+    """
+
+    name: str
+    module: nn.Module
+    rule: Rule
+    params: dict[str, nn.Parameter]
+    input_size: int = field(init=False)
+    grad_size: int = field(init=False)
+    has_fired: bool = field(init=False, default=False)
+    _input_sum: Tensor | None = field(init=False, default=None)
+    _grad_sum: Tensor | None = field(init=False, default=None)
+    _count: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.input_size, self.grad_size = self.rule.sizes(self.module)
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether any of its parameters takes gradients."""
+        return any(param.requires_grad for param in self.params.values())
+
+    def commit(self, input_sum: Tensor, grad: Tensor) -> None:
+        """Add one use: the statistic of its input, and the gradient of its output."""
+        grad_sum = self.rule.grad_sum(self.module, grad)
+        self._input_sum = _add(self._input_sum, input_sum)
+        self._grad_sum = _add(self._grad_sum, grad_sum)
+        self._count += self.rule.count(grad, self.grad_size)
+        self.has_fired = True
+
+    def take(self) -> tuple[Tensor, Tensor, int] | None:
+        """Return and forget H, S and their count, over all uses committed; None if there were none."""
+        if self._input_sum is None or self._grad_sum is None or self._count == 0:
+            return None
+        factors = self.rule.finish(self._input_sum, self._grad_sum, self._count, self.input_size)
+        count = self._count
+        self.drop()
+        return *factors, count
+
+    def drop(self) -> None:
+        """Forget the uses committed since the last :meth:`take`."""
+        self._input_sum = self._grad_sum = None
+        self._count = 0
+
+
+class Capture:
+    """Collects the statistics of a model's supported layers while it trains.
+
+    The hooks live as long as this object, and stay silent on deep copies of the model.
+
+    Args:
+        model: The bare network; its own ``training`` flag says whether a forward counts. A layer held in eval mode
+            inside a training model (a BatchNorm with frozen statistics) counts.
+        rules: The layer-support table; the first entry whose type the module is an instance of applies.
+
+    Attributes:
+        layers: The supported layers, in the order of ``model.named_modules()``.
+        is_enabled: Whether hooks collect; they return at once where not.
+    """
+
+    def __init__(self, model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> None:
+        self.layers = tuple(_supported_layers(model, rules))
+        self.is_enabled = True
+        self._model = model
+        reference = weakref.ref(self)
+        handles = [
+            layer.module.register_forward_hook(_forward_hook(reference, layer), with_kwargs=True)
+            for layer in self.layers
+        ]
+        weakref.finalize(self, _remove, handles)
+
+    def drop(self) -> None:
+        """Forget all pending statistics."""
+        for layer in self.layers:
+            layer.drop()
+
+    def observe(self, layer: Layer, h: Tensor, output: Tensor) -> None:
+        """Reduce the input of one use, and commit it when the gradient of its output arrives.
+
+        Args:
+            layer: The layer used.
+            h: Its input.
+            output: What it returned, before any in-place operation.
+        """
+        if not (self.is_enabled and self._model.training and output.requires_grad and layer.is_trainable):
+            return
+        input_sum = layer.rule.input_sum(layer.module, h.detach())
+
+        def on_grad(grad: Tensor) -> None:
+            if self.is_enabled:
+                layer.commit(input_sum, grad.detach())
+
+        output.register_hook(on_grad)
+
+
+def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> Iterator[Layer]:
+    for name, module in model.named_modules():
+        rule = next((rule for kind, rule in rules.items() if isinstance(module, kind)), None)
+        params = dict(module.named_parameters(recurse=False))
+        if rule is not None and params:
+            yield Layer(name=name, module=module, rule=rule, params=params)
+
+
+def _forward_hook(reference: "weakref.ref[Capture]", layer: Layer) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        capture = reference()
+        is_ours = module is layer.module  # a deep copy of the model carries this hook along
+        if capture is not None and is_ours and isinstance(output, Tensor):
+            capture.observe(layer, (*args, *kwargs.values())[0], output)
+
+    return hook
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
+def _add(total: Tensor | None, value: Tensor) -> Tensor:
+    """Return the sum of two statistics; sequences of different lengths give some of different lengths."""
+    if total is None:
+        return value
+    if total.shape == value.shape:
+        return total + value
+    size = max(total.numel(), value.numel())
+    return F.pad(total, (0, size - total.numel())) + F.pad(value, (0, size - value.numel()))
