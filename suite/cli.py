@@ -1,0 +1,288 @@
+"""The command line: reads what is asked, puts the parts together, and says what went wrong in one line.
+
+It alone imports all four packages, each where a command needs it: ``query`` and ``report`` never load torch or Ray.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite import __version__
+from suite.errors import UsageError, known
+
+if TYPE_CHECKING:
+    from suite.study import Study
+
+DEFAULT_STUDY = "digits"
+REPORT = "report.html"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Its arguments.
+
+    Returns:
+        Exit code: 0, 2 for what cannot be done as asked, 130 if interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # behind ours: a user's own package.module:SPEC
+    try:
+        arguments.command(arguments)
+    except UsageError as error:
+        print(f"fisherbench: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fisherbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fisherbench", description="Benchmark optimizers under equal wall-clock budgets."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(command=command)
+        return sub
+
+    for name, command, text in (
+        ("sweep", _sweep, "tune every arm, race the winners, write the report"),
+        ("race", _race, "race with the stored winners or with given hyperparameters, write the report"),
+        ("run", _run, "do a whole study, or one training with --workload and --optimizer"),
+    ):
+        sub = add(name, command, text)
+        sub.add_argument(
+            "study", nargs="?", help=f"name of a study, or path of a file with a STUDY (default: {DEFAULT_STUDY})"
+        )
+        sub.add_argument("--scale", default="quick", help="quick or paper (default: quick)")
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. race.seeds=1,2,3"
+        )
+        sub.add_argument("--results", help="directory or URI of the results (default: results/<study>)")
+        sub.add_argument("--dry-run", action="store_true", help="say what would run and what it would cost")
+        if name == "race":
+            sub.add_argument(
+                "--given", action="append", default=[], metavar="ARM.FIELD=VALUE", help="a hyperparameter of an arm"
+            )
+        if name == "run":
+            sub.add_argument("--workload", help="name, or package.module:SPEC")
+            sub.add_argument("--optimizer", help="name, or package.module:SPEC")
+            sub.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="a hyperparameter")
+            sub.add_argument(
+                "--budget", default="5 epochs", help="e.g. 12s, '5 epochs', '300 steps' (default: 5 epochs)"
+            )
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--workers", type=int, default=1)
+    sub = add("report", _report, "write the HTML report of stored results")
+    sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
+    sub = add("query", _query, "print stored results as a table")
+    sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
+    sub.add_argument("--table", default="runs", help="runs, epochs, steps or metrics (default: runs)")
+    sub.add_argument("--where", help="a pandas query, e.g. \"purpose == 'race' and test_metric > 0.9\"")
+    sub.add_argument("--columns", help="comma-separated (default: all)")
+    sub.add_argument("--format", default="table", help="table, csv or json (default: table)")
+    add("list", _list, "list studies, workloads and optimizers")
+    add("doctor", _doctor, "say whether this machine can run it")
+    return parser
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    study = _study(arguments)
+    if study.tune is None:
+        raise UsageError(f"the study {study.name!r} has no sweep; use `fisherbench run {study.name}`")
+    _conduct(study, arguments)
+
+
+def _race(arguments: argparse.Namespace) -> None:
+    study = _study(arguments)
+    if study.race is None:
+        raise UsageError(f"the study {study.name!r} has no race; use `fisherbench sweep {study.name}`")
+    if arguments.given:
+        study = _with_given(study, arguments.given)
+    _conduct(study, arguments, stages=("race",))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if not arguments.workload and not arguments.optimizer:
+        _conduct(_study(arguments), arguments)
+        return
+    if not (arguments.workload and arguments.optimizer) or arguments.study:
+        raise UsageError("one training needs both --workload and --optimizer, and no study")
+    _train_once(arguments)
+
+
+def _study(arguments: argparse.Namespace) -> "Study":
+    """Return the study that was asked for, at its scale and with its overrides."""
+    from studies import REGISTRY
+    from suite.study import Study, override
+
+    name = arguments.study or DEFAULT_STUDY
+    if name.endswith(".py"):
+        study = getattr(_module(Path(name)), "STUDY", None)
+        if not isinstance(study, Study):
+            raise UsageError(f"{name!r} has no STUDY of type Study")
+    elif name in REGISTRY:
+        study = REGISTRY[name]
+    else:
+        raise UsageError(f"{known('study', name, REGISTRY)}, or the path of a .py file")
+    study = study.at_scale(arguments.scale)
+    for assignment in arguments.set:
+        study = override(study, assignment)
+    return study
+
+
+def _module(path: Path) -> Any:  # noqa: ANN401
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # noqa: PT018
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a user's file may raise anything
+        raise UsageError(f"{str(path)!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _with_given(study: "Study", given: Sequence[str]) -> "Study":
+    """Return the study with hyperparameters fixed by hand instead of tuned."""
+    arms = {arm.name: arm for arm in study.arms}
+    for text in given:
+        name, dot, assignment = text.partition(".")
+        if not dot or name not in arms:
+            raise UsageError(f"{known('arm', name, arms)}; write --given ARM.FIELD=VALUE")
+        arms[name] = replace(arms[name], fixed={**arms[name].fixed, **_values([assignment])})
+    return replace(study, tune=None, arms=tuple(arms.values()))
+
+
+def _values(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read ``field=value`` pairs; a value is a number, true, false, or text."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise UsageError(f"a hyperparameter is given as field=value, but got {assignment!r}")
+        try:
+            values[name] = json.loads(text.lower())
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str] = ("tune", "race")) -> None:
+    from suite.execution.conduct import check, conduct
+    from suite.execution.cost import estimate
+    from suite.results import Store
+
+    check(study)
+    suffix = "" if arguments.scale == "quick" else f"-{arguments.scale}"
+    uri = _absolute(arguments.results or f"results/{study.name}{suffix}")
+    if arguments.dry_run:
+        print("\n".join(estimate(study, stages)))
+        return
+    store = Store(uri, study.name)
+    has_news = conduct(study, store, _say, stages=stages)
+    if has_news or not store.folder.has(REPORT):
+        _write_report(store, study)
+    print(f"report: {store.folder.path(REPORT)}")
+
+
+def _train_once(arguments: argparse.Namespace) -> None:
+    from suite import workloads
+    from suite.config import Arm, Budget, Run
+    from suite.execution.conduct import do_single
+    from suite.results import Store
+
+    run = Run(
+        study="single",
+        workload=arguments.workload,
+        arm=Arm(name=arguments.optimizer, optimizer=arguments.optimizer, fixed=_values(arguments.given)),
+        purpose="single",
+        seed=arguments.seed,
+        budget=Budget.parse(arguments.budget),
+        batch_size=workloads.find(arguments.workload).batch_size,
+        num_workers=arguments.workers,
+    )
+    store = Store(_absolute(arguments.results or "results/single"), "single")
+    do_single(run, store, _say)
+
+
+def _write_report(store: Any, study: "Study | None") -> None:  # noqa: ANN401
+    from reports.page import render
+
+    frames = store.load()
+    page = render(frames, title=study.question if study else store.study)
+    store.folder.write(REPORT, page.encode())
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    store = _stored(arguments.study)
+    _write_report(store, None)
+    print(f"report: {store.folder.path(REPORT)}")
+
+
+def _query(arguments: argparse.Namespace) -> None:
+    from suite.results import TABLES
+    from suite.results.query import query, render
+
+    if arguments.table not in TABLES:
+        raise UsageError(known("table", arguments.table, TABLES))
+    frame = getattr(_stored(arguments.study).load(), arguments.table)
+    print(render(query(frame, arguments.where, arguments.columns), arguments.format))
+
+
+def _stored(study: str | None) -> Any:  # noqa: ANN401
+    """Open the results of a study by its name, or by their directory or URI."""
+    from suite.results import Store
+
+    name = study or DEFAULT_STUDY
+    is_place = "/" in name or os.path.isdir(name)
+    return Store(_absolute(name if is_place else f"results/{name}"))
+
+
+def _absolute(uri: str) -> str:
+    """Return a URI as it is, and a path from the root: Ray's processes work in folders of their own."""
+    return uri if "://" in uri else os.path.abspath(uri)
+
+
+def _list(_: argparse.Namespace) -> None:
+    import optimizers
+    import studies
+    from suite import workloads
+
+    for title, rows in (
+        ("studies", {name: study.question for name, study in studies.REGISTRY.items()}),
+        ("workloads", {name: spec.reference for name, spec in workloads.REGISTRY.items()}),
+        ("optimizers", {name: spec.reference for name, spec in optimizers.REGISTRY.items()}),
+    ):
+        print(title)
+        for name, text in rows.items():
+            print(f"  {name:<20} {text}")
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from suite.execution.doctor import examine
+
+    for line in examine():
+        print(line)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,5 @@
+"""What is measured about curvature while a run trains. No Ray, no files."""
+
+from suite.diagnostics.preconditioner import preconditioner_spread
+
+__all__ = ["preconditioner_spread"]

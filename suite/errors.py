@@ -1,0 +1,19 @@
+"""Errors whose message is meant for the person at the command line."""
+
+
+class UsageError(ValueError):
+    """What was asked cannot be done: one line with the value, the rule and the known choices; exit code 2."""
+
+
+def known(kind: str, name: str, choices: object) -> str:
+    """Return the message for an unknown name.
+
+    Args:
+        kind: What was looked up, e.g. ``"study"``.
+        name: The name that was not found.
+        choices: The known names, any iterable of strings.
+
+    Returns:
+        One line that lists the choices in order.
+    """
+    return f"unknown {kind} {name!r}; known: {', '.join(sorted(choices))}"  # type: ignore[call-overload]

@@ -1,0 +1,267 @@
+"""Conduct a study: what is planned, minus what the store holds, is done.
+
+The store is the only durable truth. Whatever kills this process, the same command goes on where the store stands.
+"""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from suite import workloads
+from suite.config import Run
+from suite.errors import UsageError
+from suite.execution.execute import (
+    Job,
+    configure,
+    execute,
+    execute_calibrations,
+    look_up,
+    record_failure,
+    stored_calibrations,
+)
+from suite.results import Store
+from suite.study import Study, calibrations, expand, race_runs, tuning_runs
+from suite.training.workers import Workers
+
+Rows = Mapping[str, Mapping[str, Any]]
+Say = Callable[[str], None]
+
+COMPLETED = ("completed", "target_reached")
+
+
+def check(study: Study) -> None:
+    """Refuse a study that cannot be done, before anything starts.
+
+    Args:
+        study: The study.
+
+    Raises:
+        UsageError: If a workload, an optimizer or a hyperparameter is unknown, or a search space leaves its range.
+    """  # noqa: DOC502
+    for run in {run.arm.name: run for run in expand(study)}.values():
+        workloads.find(run.workload)
+        configure(run, {})
+    for run in tuning_runs(study)[: len(study.arms)]:
+        for name, atom in (run.arm.search_space or {}).items():
+            for value in getattr(atom, "choices", None) or (atom.low, atom.high):  # type: ignore[union-attr]
+                configure(run, {name: value})
+
+
+def due(runs: Sequence[Run], finished: Rows) -> list[Run]:
+    """Return what is planned, minus what is done.
+
+    Args:
+        runs: Planned.
+        finished: Rows by run id.
+
+    Returns:
+        In the order of the plan.
+    """
+    return [run for run in runs if run.run_id not in finished]
+
+
+def conduct(study: Study, store: Store, say: Say, *, stages: Sequence[str] = ("tune", "race")) -> bool:
+    """Do what a study still lacks; Ray starts only if something is due.
+
+    Args:
+        study: The study.
+        store: Its results.
+        say: Prints a line of progress.
+        stages: ``tune``, ``race`` or both.
+
+    Returns:
+        Whether there are runs in the store that were not there, or not folded, before.
+
+    Raises:
+        UsageError: If another process works on the same results, or a race has no winners to run.
+    """  # noqa: DOC502
+    with _exclusive(store):
+        trials = tuning_runs(study) if "tune" in stages else []
+        races = race_runs(study) if "race" in stages else []
+        finished = store.finished()
+        planned = [*calibrations(trials), *trials, *calibrations(races), *races]
+        missing = due([*trials, *races], finished)
+        if not missing:
+            say(f"all {len(planned)} runs are done")
+        else:
+            if not trials:
+                winners(study, finished)  # says what is missing before Ray starts
+            say(f"{len(planned) - len(due(planned, finished))} of {len(planned)} runs are done; starting Ray")
+            _do(study, trials, races, store, say)
+        return _tidy(study, store)
+
+
+def _do(study: Study, trials: list[Run], races: list[Run], store: Store, say: Say) -> None:
+    from suite.execution.progress import Progress
+    from suite.execution.session import ray_session
+
+    planned = [*calibrations(trials), *trials, *calibrations(races), *races]
+    with ray_session() as scratch, Progress(planned, store.finished(), store, say):
+        if due(trials, store.finished()):
+            _tune(trials, store, scratch, say)
+        if due(races, store.finished()):
+            _race(study, races, store, scratch, say)
+
+
+def _tune(trials: list[Run], store: Store, scratch: Path, say: Say) -> None:
+    from suite.execution.sampling import proposer
+    from suite.execution.trials import calibrate_alone, run_trials
+
+    finished = store.finished()
+    costs = calibrations(trials)
+    say("calibrating: what a step of each arm costs, alone on the machine")
+    calibrate_alone([Job(run=run, hyperparameters={}, calibrations={}) for run in due(costs, finished)], store)
+    measured = stored_calibrations(costs, store.finished())
+    by_arm: dict[str, list[Run]] = {}
+    for run in trials:
+        by_arm.setdefault(run.arm.name, []).append(run)
+    proposers = {
+        arm: proposer(
+            runs, workloads.find(runs[0].workload), [finished[run.run_id] for run in runs if run.run_id in finished]
+        )
+        for arm, runs in by_arm.items()
+    }
+    jobs = [Job(run=run, hyperparameters={}, calibrations=measured) for run in due(trials, finished)]
+    say(f"tuning: {len(jobs)} trials")
+    run_trials(jobs, proposers, store, scratch)
+
+
+def _race(study: Study, races: list[Run], store: Store, scratch: Path, say: Say) -> None:
+    from suite.execution.group import run_queue
+
+    finished = store.finished()
+    chosen = winners(study, finished)
+    costs = calibrations(races)
+    jobs = []
+    for run in due(races, finished):
+        point = chosen[run.arm.name]
+        job = Job(run=run, hyperparameters=point or {}, calibrations=stored_calibrations(costs, finished))
+        if point is None:
+            record_failure(job, store, "no trial of the sweep completed: there is no winner to race")
+        else:
+            jobs.append(job)
+    if jobs:
+        say(f"racing: {len(jobs)} runs on {races[0].num_workers} Ray Train workers, which start now")
+        measure = [Job(run=run, hyperparameters={}, calibrations={}) for run in due(costs, finished)]
+        run_queue(measure, jobs, store, scratch)
+
+
+def winners(study: Study, finished: Rows) -> dict[str, dict[str, Any] | None]:
+    """Return the hyperparameters that each arm races with.
+
+    Args:
+        study: The study.
+        finished: Rows by run id.
+
+    Returns:
+        By arm: those of its best trial (validation metric at the end; of equals the lower validation loss, then the
+        earlier trial), ``None`` if no trial completed; nothing beside the arm's own values if the study does not tune.
+
+    Raises:
+        UsageError: If an arm's sweep is not finished.
+    """
+    if study.tune is None:
+        return {arm.name: {} for arm in study.arms}
+    chosen: dict[str, dict[str, Any] | None] = {}
+    for arm in study.arms:
+        runs = [run for run in tuning_runs(study) if run.arm.name == arm.name]
+        missing = due(runs, finished)
+        if missing:
+            raise UsageError(
+                f"arm {arm.name!r} has no winner yet: {len(missing)} of {len(runs)} trials are missing; "
+                f"run `fisherbench sweep {study.name}` first, or give values with --given {arm.name}.lr=…"
+            )
+        chosen[arm.name] = best_point(runs, finished)
+    return chosen
+
+
+def best_point(runs: Sequence[Run], finished: Rows) -> dict[str, Any] | None:
+    """Return the hyperparameters of an arm's best trial.
+
+    Args:
+        runs: All trials of the arm.
+        finished: Their rows by run id.
+
+    Returns:
+        The searched hyperparameters of the winner; ``None`` if no trial completed.
+    """
+    sign = -1 if workloads.find(runs[0].workload).metric_goal == "maximize" else 1
+    rows = [finished[run.run_id] for run in runs]
+    candidates = [row for row in rows if row["status"] in COMPLETED]
+    if not candidates:
+        return None
+    best = min(candidates, key=lambda row: (sign * row["val_metric"], row["val_loss"], row["trial"]))
+    values = json.loads(best["hyperparameters"])
+    return {name: values[name] for name in runs[0].arm.search_space or {}}
+
+
+def _tidy(study: Study, store: Store) -> bool:
+    """Fold the finished runs and write the study for optuna-dashboard; return whether there was anything new."""
+    if not store.newest():
+        return False
+    store.fold()
+    trials = tuning_runs(study)
+    if trials:
+        from suite.execution.dashboard import export
+
+        export(trials, store.finished(), store)
+    return True
+
+
+@contextmanager
+def _exclusive(store: Store) -> Iterator[None]:
+    """Keep a second process away from the same results; the lock dies with this process."""
+    if not store.folder.is_local:
+        yield
+        return
+    with open(store.folder.path("lock"), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another fisherbench is at work on {store.uri!r}; wait for it, or choose another --results"
+            ) from error
+        yield
+
+
+def do_single(run: Run, store: Store, say: Say) -> None:
+    """Do one training outside a study: in this process with one worker, else on a worker group.
+
+    Args:
+        run: The plan.
+        store: Its results.
+        say: Prints a line of progress.
+
+    Raises:
+        UsageError: If something it names is unknown or out of range.
+    """  # noqa: DOC502
+    from suite.execution.progress import describe
+
+    look_up(Job(run=run, hyperparameters={}, calibrations={}))
+    with _exclusive(store):
+        if run.run_id not in store.finished():
+            _do_single(run, store, say)
+            store.fold()
+        say(describe(store.finished()[run.run_id]))
+
+
+def _do_single(run: Run, store: Store, say: Say) -> None:
+    costs = [Job(run=cost, hyperparameters={}, calibrations={}) for cost in due(calibrations([run]), store.finished())]
+    job = Job(run=run, hyperparameters={}, calibrations={})
+    if run.num_workers == 1:
+        say(f"training {run.workload} with {run.arm.name}: {run.budget}")
+        execute_calibrations(costs, store, Workers())
+        measured = stored_calibrations(calibrations([run]), store.finished())
+        execute(replace(job, calibrations=measured), store, Workers())
+        return
+    from suite.execution.group import run_queue
+    from suite.execution.session import ray_session
+
+    say(f"training {run.workload} with {run.arm.name} on {run.num_workers} Ray Train workers: {run.budget}")
+    with ray_session() as scratch:
+        measured = stored_calibrations(calibrations([run]), store.finished())
+        run_queue(costs, [replace(job, calibrations=measured)], store, scratch)

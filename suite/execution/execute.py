@@ -1,0 +1,299 @@
+"""One planned run, executed in this process, with or without a process group, and written to the store.
+
+Whatever happens in a run ends here as a row with a status: the only broad ``except`` of the project.
+"""
+
+import json
+import socket
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import torch
+
+import optimizers
+from suite import workloads
+from suite.config import Run
+from suite.diagnostics import preconditioner_spread
+from suite.errors import UsageError
+from suite.execution import provenance
+from suite.results import SCHEMA_VERSION, Store
+from suite.training.assembly import Task
+from suite.training.calibration import Calibration, calibrate
+from suite.training.clock import TrainClock
+from suite.training.limits import Limit, LiveLimit, StepLimit
+from suite.training.loop import Outcome, train
+from suite.training.workers import Workers
+from suite.workloads import Data
+
+PROBES = (preconditioner_spread,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run that is due, with all that it needs from runs before it.
+
+    Args:
+        run: The plan.
+        hyperparameters: Sampled, won or fixed; over the optimizer's defaults.
+        calibrations: By arm: what a step costs, where the budget is a time.
+        attempt: Number of this try.
+    """
+
+    run: Run
+    hyperparameters: Mapping[str, Any]
+    calibrations: Mapping[str, Calibration]
+    attempt: int = 1
+
+
+class _StoredCheckpoint:
+    """Keeps a run's checkpoint in the results directory."""
+
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store, self._name = store, f"checkpoints/{run.run_id}.pt"
+
+    def read(self) -> bytes | None:
+        folder = self._store.folder
+        return folder.read(self._name) if folder.has(self._name) else None
+
+    def write(self, content: bytes) -> None:
+        self._store.folder.write(self._name, content)
+
+    def remove(self) -> None:
+        self._store.folder.remove(self._name)
+
+
+def execute(job: Job, store: Store, workers: Workers) -> str:
+    """Do a run and write its row; a collective call where there are several workers.
+
+    Args:
+        job: What is due.
+        store: Where rank 0 writes the finished run.
+        workers: The workers that do it.
+
+    Returns:
+        Its status.
+
+    Raises:
+        RuntimeError: If the run failed on this worker while others may wait for it: their group cannot go on.
+    """
+    started_at = datetime.now(UTC)
+    load = provenance.load_average()
+    torch.set_num_threads(job.run.num_threads)
+    checkpoint = _StoredCheckpoint(store, job.run)
+    failure: Exception | None = None
+    try:
+        outcome = _train(job, workers, checkpoint)
+    except Exception as error:  # noqa: BLE001
+        failure = error
+        outcome = Outcome(status=failure_status(error), columns={"error": traceback.format_exc()})
+    if workers.rank == 0 or failure is not None:
+        row = _row(job, outcome) | {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
+        store.write(row, {"epochs": outcome.epochs, "steps": outcome.steps, "metrics": outcome.metrics})
+        checkpoint.remove()
+    if failure is not None and workers.num_workers > 1:
+        raise RuntimeError(f"run {job.run.run_id} ended as {outcome.status} on worker {workers.rank}") from failure
+    return outcome.status
+
+
+def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) -> dict[str, Calibration]:
+    """Measure what a step of each arm costs, all arms in turn, and write a row for each; a collective call.
+
+    Args:
+        jobs: One an arm, all of one workload, batch size, workers and threads.
+        store: Where rank 0 writes the rows.
+        workers: The workers that measure.
+
+    Returns:
+        By arm.
+    """
+    if not jobs:
+        return {}
+    started_at = datetime.now(UTC)
+    load = provenance.load_average()
+    torch.set_num_threads(jobs[0].run.num_threads)
+    measured = calibrate([look_up(job) for job in jobs], workers)
+    if workers.rank == 0:
+        for job, calibration in zip(jobs, measured, strict=True):
+            times = {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
+            store.write(_row(job, Outcome(columns=asdict(calibration))) | times, {})
+    return {job.run.arm.name: calibration for job, calibration in zip(jobs, measured, strict=True)}
+
+
+def stored_calibrations(runs: Sequence[Run], finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibration]:
+    """Return the calibrations that the store holds.
+
+    Args:
+        runs: Calibrations, planned.
+        finished: Mapping[str, Mapping[str, Any]] by run id.
+
+    Returns:
+        By arm.
+    """
+    names = [f.name for f in fields(Calibration)]
+    rows = {run.arm.name: finished[run.run_id] for run in runs if run.run_id in finished}
+    return {arm: Calibration(**{name: row[name] for name in names}) for arm, row in rows.items()}
+
+
+def record_failure(job: Job, store: Store, reason: str) -> None:
+    """Write the row of a run that cannot even begin.
+
+    Args:
+        job: What was due.
+        store: Where the row goes.
+        reason: One line, stored as its error.
+    """
+    now = datetime.now(UTC)
+    outcome = Outcome(status="failed", columns={"error": reason})
+    store.write(_row(job, outcome) | {"started_at": now, "finished_at": now}, {})
+
+
+def failure_status(error: BaseException) -> str:
+    """Tell whether an exception means that memory ran out.
+
+    Args:
+        error: What a run raised.
+
+    Returns:
+        ``out_of_memory`` or ``failed``.
+    """
+    is_cpu_allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or is_cpu_allocator
+    return "out_of_memory" if is_memory else "failed"
+
+
+def look_up(job: Job) -> Task:
+    """Look up everything that a job names.
+
+    Args:
+        job: What is due.
+
+    Returns:
+        The task to train.
+
+    Raises:
+        UsageError: If an optimizer, a workload or a hyperparameter is unknown or out of range.
+    """  # noqa: DOC502
+    run = job.run
+    workload = workloads.find(run.workload)
+    spec, config = configure(run, job.hyperparameters)
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return Task(
+        run=run, workload=workload, spec=spec, config=config, data=_data(run.workload, run.splits), device=device
+    )
+
+
+def configure(run: Run, hyperparameters: Mapping[str, Any]) -> tuple[optimizers.OptimizerSpec, Any]:
+    """Return a run's optimizer and its configuration.
+
+    Args:
+        run: The plan.
+        hyperparameters: Over what the arm fixes.
+
+    Returns:
+        The optimizer's spec and an instance of its ``config``.
+
+    Raises:
+        UsageError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
+    """
+    try:
+        spec = optimizers.find(run.arm.optimizer)
+        return spec, spec.configure(**{**run.arm.fixed, **hyperparameters})
+    except ValueError as error:
+        raise UsageError(f"arm {run.arm.name!r}: {error}") from error
+
+
+def seconds_of(run: Run, calibrations: Mapping[str, Calibration], steps_per_epoch: int) -> float | None:
+    """Return the training time that a budget asks for.
+
+    Args:
+        run: The plan.
+        calibrations: By arm; must hold the reference of ``wall_clock_of``.
+        steps_per_epoch: Of the workload at the run's batch size.
+
+    Returns:
+        Seconds, or ``None`` for a budget in epochs or steps.
+    """
+    budget = run.budget
+    if budget.kind == "wall_clock_of":
+        assert budget.reference is not None
+        return budget.amount * steps_per_epoch * calibrations[budget.reference].step_s
+    return budget.amount if budget.kind == "wall_clock" else None
+
+
+@cache
+def _data(workload: str, splits: str) -> Data:
+    return workloads.find(workload).load().with_splits(splits)
+
+
+def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome:
+    task, run = look_up(job), job.run
+    steps_per_epoch = len(task.data.train) // run.batch_size
+    seconds = seconds_of(run, job.calibrations, max(steps_per_epoch, 1))
+    clock = TrainClock(task.device)
+    calibration = job.calibrations.get(run.arm.name) if run.budget.is_time and run.budget.mode == "calibrated" else None
+    limit = _limit(run, seconds, calibration, max(steps_per_epoch, 1), clock, workers)
+    outcome = train(
+        task,
+        limit=limit,
+        clock=clock,
+        workers=workers,
+        step_s=calibration.step_s if calibration else None,
+        checkpoints=checkpoint,
+        probes=PROBES,
+    )
+    used = outcome.columns["budget_time_s"]
+    outcome.columns["budget_seconds"] = seconds
+    outcome.columns["overshoot_s"] = used - seconds if seconds is not None and outcome.status == "completed" else None
+    outcome.columns |= asdict(calibration) if calibration else {}
+    return outcome
+
+
+def _limit(
+    run: Run,
+    seconds: float | None,
+    calibration: Calibration | None,
+    steps_per_epoch: int,
+    clock: TrainClock,
+    workers: Workers,
+) -> Limit:
+    if seconds is None:
+        steps = run.budget.amount * (steps_per_epoch if run.budget.kind == "epochs" else 1)
+        return StepLimit(max(1, round(steps)))
+    if calibration is None:
+        return LiveLimit(seconds, clock, workers)
+    return StepLimit(max(1, round(seconds / calibration.step_s)))
+
+
+def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Return the row of the table ``runs``, less its times."""
+    run = job.run
+    workload = workloads.find(run.workload)
+    _, config = configure(run, job.hyperparameters)
+    values = asdict(config)
+    plan = {name: getattr(run, name) for name in ("study", "workload", "purpose", "trial", "seed", "splits")}
+    sizes = {name: getattr(run, name) for name in ("num_workers", "num_threads", "batch_size", "sync_batchnorm")}
+    return {
+        "run_id": run.run_id,
+        "attempt": job.attempt,
+        "schema_version": SCHEMA_VERSION,
+        **plan,
+        **sizes,
+        "arm": run.arm.name,
+        "optimizer": run.arm.optimizer,
+        "budget": str(run.budget) if run.purpose != "calibrate" else None,
+        "schedule": str(run.schedule),
+        **{name: values.get(name) for name in ("lr", "damping", "gamma", "weight_decay")},
+        "hyperparameters": json.dumps(values),
+        "status": outcome.status,
+        "metric_name": workload.metric_name,
+        "metric_goal": workload.metric_goal,
+        "target": workload.target,
+        **outcome.columns,
+        "hostname": socket.gethostname(),
+        "hardware": provenance.hardware(),
+        "environment": provenance.environment(),
+    }

@@ -1,0 +1,71 @@
+"""Runs of several workers in Ray Train: one worker group trains a queue of runs, one after another."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from suite.errors import UsageError
+from suite.execution.execute import Job, execute, execute_calibrations, stored_calibrations
+from suite.execution.session import num_cpus, num_gpus
+from suite.results import Store
+from suite.training.workers import Workers
+
+COLLECTIVE_TIMEOUT_S = 300  # a worker that waits longer for the others takes the group down
+LOST_WORKERS = 2  # times that a group whose worker died is started again, beyond one a run that failed
+
+
+def run_queue(calibrations: Sequence[Job], jobs: Sequence[Job], store: Store, scratch: Path) -> None:
+    """Do runs of the same shape on one worker group, which goes on at the first unfinished one when it is restarted.
+
+    Args:
+        calibrations: Due before the runs.
+        jobs: Due, in order; all of the same number of workers and threads.
+        store: Where the rows go.
+        scratch: For Train's own files, which nobody reads.
+
+    Raises:
+        UsageError: If the cluster has fewer CPUs or GPUs than the group needs.
+    """
+    run = jobs[0].run
+    use_gpu = num_gpus() > 0
+    have, need = (num_gpus(), run.num_workers) if use_gpu else (num_cpus(), run.num_workers * run.num_threads)
+    if need > have:
+        what = "GPUs" if use_gpu else "CPUs"
+        raise UsageError(
+            f"{run.num_workers} workers x {run.num_threads} threads need {need} {what}, but there are {have}"
+        )
+    TorchTrainer(
+        train_queue,
+        train_loop_config={"calibrations": list(calibrations), "jobs": list(jobs), "uri": store.uri},
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
+        scaling_config=ScalingConfig(
+            num_workers=run.num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": run.num_threads}
+        ),
+        run_config=RunConfig(
+            name=f"queue-{uuid.uuid4().hex}",  # Train resumes by name; we resume by the store
+            storage_path=str(scratch / "train"),
+            failure_config=FailureConfig(max_failures=len(jobs) + LOST_WORKERS, controller_failure_limit=LOST_WORKERS),
+        ),
+    ).fit()
+
+
+def train_queue(config: dict[str, Any]) -> None:
+    """Work through the queue on one worker; a collective call.
+
+    Args:
+        config: ``calibrations`` and ``jobs`` that were due when the group was planned, and the store's ``uri``.
+    """
+    workers, store = Workers.join(), Store(config["uri"])
+    finished = workers.share(set(store.finished()))
+    due = [job for job in config["calibrations"] if job.run.run_id not in finished]
+    measured = execute_calibrations(due, store, workers)
+    if len(due) < len(config["calibrations"]):  # the group was restarted after they were measured
+        measured |= workers.share(stored_calibrations([job.run for job in config["calibrations"]], store.finished()))
+    for job in config["jobs"]:
+        if job.run.run_id not in finished:
+            execute(replace(job, calibrations={**job.calibrations, **measured}), store, workers)

@@ -1,0 +1,133 @@
+"""A directory on a local disk or an object store, whose files appear whole or not at all."""
+
+import os
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs
+
+from suite.errors import UsageError
+
+
+class Folder:
+    """A directory, local or on any ``pyarrow.fs`` URI.
+
+    Args:
+        uri: A local path or a URI.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._fs: fs.FileSystem = fs.LocalFileSystem()
+        self._root = os.path.abspath(uri)
+        if "://" in uri:
+            try:
+                self._fs, self._root = fs.FileSystem.from_uri(uri)
+            except (pa.ArrowInvalid, ValueError) as error:
+                raise UsageError(f"{uri!r} is not a URI that pyarrow.fs knows: {error}") from error
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on a local file system."""
+        return isinstance(self._fs, fs.LocalFileSystem)
+
+    def path(self, name: str = "") -> str:
+        """Return a path inside the directory.
+
+        Args:
+            name: Below the root.
+
+        Returns:
+            As the file system spells it.
+        """
+        return str(PurePosixPath(self._root, name))
+
+    def names(self, folder: str = "", suffix: str = "") -> list[str]:
+        """List the files of a folder.
+
+        Args:
+            folder: Below the root.
+            suffix: How their names end.
+
+        Returns:
+            Names without the folder, in order; empty if it does not exist.
+
+        Raises:
+            UsageError: If it is a file, or may not be read.
+        """
+        try:
+            found = self._fs.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        except OSError as error:
+            raise UsageError(f"{self.path(folder)!r} cannot be listed: {error}") from error
+        return sorted(info.base_name for info in found if info.base_name.endswith(suffix))
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name.
+
+        Args:
+            name: Below the root.
+
+        Returns:
+            Whether it is there.
+        """
+        return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+
+    def read(self, name: str) -> bytes:
+        """Read a file.
+
+        Args:
+            name: Below the root; there must be such a file.
+
+        Returns:
+            Its content.
+
+        Raises:
+            UsageError: If it cannot be read.
+        """
+        try:
+            with self._fs.open_input_stream(self.path(name), compression=None) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise UsageError(f"{self.path(name)!r} cannot be read: {error}") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all: locally fsync and rename, one PUT on an object store.
+
+        Args:
+            name: Below the root.
+            content: All of it.
+
+        Raises:
+            UsageError: If it cannot be written.
+        """
+        path = self.path(name)
+        try:
+            if self.is_local:
+                _write_and_rename(path, content)
+                return
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(content)
+        except OSError as error:
+            raise UsageError(f"{path!r} cannot be written: {error}") from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there.
+
+        Args:
+            name: Below the root.
+        """
+        if self.has(name):
+            self._fs.delete_file(self.path(name))
+
+
+def _write_and_rename(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,58 @@
+"""Questions to the tables, for those who would rather type than program."""
+
+from typing import Any
+
+import pandas as pd
+
+from suite.errors import UsageError, known
+
+_FORMATS = {
+    "table": lambda frame: frame.to_string(index=False),
+    "csv": lambda frame: frame.to_csv(index=False).rstrip("\n"),
+    "json": lambda frame: frame.to_json(orient="records", date_format="iso"),
+}
+
+
+def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = None) -> pd.DataFrame:
+    """Return the rows and columns that are asked for.
+
+    Args:
+        frame: A table of results.
+        where: A pandas query; ``None``: all rows.
+        columns: Names, separated by commas; ``None``: all columns.
+
+    Returns:
+        The selection.
+
+    Raises:
+        UsageError: If the query cannot be read, or a column is unknown.
+    """
+    if where:
+        try:
+            frame = frame.query(where)
+        except Exception as error:  # noqa: BLE001  # pandas raises whatever its parser meets
+            raise UsageError(f"the query {where!r} cannot be answered: {error}") from error
+    names = [name.strip() for name in columns.split(",")] if columns else list(frame.columns)
+    for name in names:
+        if name not in frame.columns:
+            raise UsageError(known("column", name, frame.columns))
+    return frame[names]
+
+
+def render(frame: pd.DataFrame, fmt: str) -> str:
+    """Return a frame as text.
+
+    Args:
+        frame: Any.
+        fmt: ``table``, ``csv`` or ``json``.
+
+    Returns:
+        The text, without a newline at its end.
+
+    Raises:
+        UsageError: If the format is unknown.
+    """
+    if fmt not in _FORMATS:
+        raise UsageError(known("format", fmt, _FORMATS))
+    text: Any = _FORMATS[fmt](frame)
+    return str(text)

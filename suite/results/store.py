@@ -1,0 +1,263 @@
+"""The results of a study in a directory, local or on any ``pyarrow.fs`` URI: the only durable truth.
+
+```
+study.json              which study this is, and the schema's version
+runs/<run_id>-<n>.parquet   a finished run, written whole: one row, the long tables nested in it
+tables/<table>.parquet  the finished runs folded into one file per table
+checkpoints/<run_id>.pt runs under way
+```
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from suite.errors import UsageError
+from suite.results.folder import Folder
+from suite.results.schema import KEY, SCHEMA_VERSION, TABLES, arrow_schema
+
+_LONG_TABLES = ("epochs", "steps", "metrics")
+_KEY_NAMES = [column.name for column in KEY]
+_MARKER = "study.json"
+_VERSION_KEY = b"schema_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The four tables as pandas frames; the columns are in :mod:`suite.results.schema`.
+
+    Args:
+        runs: A row a run.
+        epochs: A row an evaluation.
+        steps: A row a sampled training step.
+        metrics: A row a (step, name, value).
+    """
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    steps: pd.DataFrame
+    metrics: pd.DataFrame
+
+
+def load(uri: str | os.PathLike[str]) -> Results:
+    """Load the results of a study.
+
+    Args:
+        uri: Its directory, or any URI that ``pyarrow.fs`` knows.
+
+    Returns:
+        The finished runs; of several attempts at a run, the last.
+
+    Raises:
+        UsageError: If it is no results directory, a file is damaged, or the schema is newer than this version's.
+    """  # noqa: DOC502
+    return Store(uri).load()
+
+
+class Store:
+    """Reads and writes the results directory of one study.
+
+    Args:
+        uri: A local path, or any URI that ``pyarrow.fs`` knows.
+        study: Name of the study to create the directory for; ``None`` opens an existing one.
+
+    Raises:
+        UsageError: If the directory is not this study's, or not a results directory, or of a newer schema.
+    """  # noqa: DOC502
+
+    def __init__(self, uri: str | os.PathLike[str], study: str | None = None) -> None:
+        self.folder = Folder(str(uri))
+        self.uri = self.folder.uri
+        self.study = self._open(study)
+
+    def _open(self, study: str | None) -> str:
+        """Return the name of the study, creating the directory for it if there is none."""
+        if self.folder.has(_MARKER):
+            return self._check_marker(study)
+        if study is None:
+            raise UsageError(f"{self.uri!r} is not a results directory: it has no {_MARKER}")
+        if self.folder.names():
+            raise UsageError(f"{self.uri!r} is not empty and not a results directory: it has no {_MARKER}")
+        marker = {"schema_version": SCHEMA_VERSION, "study": study}
+        self.folder.write(_MARKER, json.dumps(marker, indent=2).encode())
+        return study
+
+    def _check_marker(self, study: str | None) -> str:
+        try:
+            marker = json.loads(self.folder.read(_MARKER))
+            version, name = int(marker["schema_version"]), str(marker["study"])
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{self.folder.path(_MARKER)!r} is damaged: {error}") from error
+        self._check_version(version, _MARKER)
+        if study is not None and study != name:
+            raise UsageError(f"{self.uri!r} holds the study {name!r}, not {study!r}; choose another --results")
+        return name
+
+    def write(self, run: Mapping[str, Any], long: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+        """Write a finished run, whole or not at all.
+
+        Args:
+            run: Its row of the table ``runs``; columns left out are null.
+            long: Its rows of the other tables, without the key.
+
+        Raises:
+            UsageError: If a column is not in the schema.
+        """  # noqa: DOC502
+        _check_columns("runs", run)
+        row = dict(run)
+        for table in _LONG_TABLES:
+            row[table] = [dict(r) for r in long.get(table, ())]
+            for r in row[table]:
+                _check_columns(table, r)
+        content = _to_parquet(pa.Table.from_pylist([row], schema=_run_file_schema()))
+        self.folder.write(f"runs/{run['run_id']}-{run['attempt']}.parquet", content)
+
+    def load(self) -> Results:
+        """Read the folded tables and the newer files.
+
+        Returns:
+            The four tables; of several attempts at a run, the last.
+        """
+        return Results(**{name: _to_pandas(table, name) for name, table in self._tables(tuple(TABLES)).items()})
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of the finished runs.
+
+        Returns:
+            By run id, the last attempt of each.
+        """
+        return {row["run_id"]: row for row in self._tables(("runs",))["runs"].to_pylist()}
+
+    def newest(self) -> list[str]:
+        """List the files of runs that have not been folded yet.
+
+        Returns:
+            Names, in order.
+        """
+        return self.folder.names("runs", ".parquet")
+
+    def read_run(self, name: str) -> dict[str, Any]:
+        """Read the row of one unfolded file.
+
+        Args:
+            name: From :meth:`newest`.
+
+        Returns:
+            Its row of the table ``runs``.
+        """
+        row: dict[str, Any] = self._read(f"runs/{name}", arrow_schema("runs").names).to_pylist()[0]
+        return row
+
+    def fold(self) -> None:
+        """Fold the finished runs into one file per table; what was folded and is written is then removed.
+
+        A crash at any moment leaves every run in at least one place; ``load`` reads each once.
+        """
+        names = self.newest()
+        for table, content in self._tables(tuple(TABLES)).items() if names else ():
+            self.folder.write(f"tables/{table}.parquet", _to_parquet(content))
+        for name in names:
+            self.folder.remove(f"runs/{name}")
+
+    def _tables(self, names: tuple[str, ...]) -> dict[str, pa.Table]:
+        """Return tables, each run once: of its last attempt the newer file, else what was folded."""
+        files = self._read_run_files(names)
+        folded = {name: self._folded(name) for name in names}
+        attempts: dict[str, tuple[int, bool]] = {}
+        for is_file, source in ((False, folded), (True, files)):
+            for run_id, attempt in zip(*(source["runs"][c].to_pylist() for c in _KEY_NAMES), strict=True):
+                attempts[run_id] = max(attempts.get(run_id, (0, False)), (attempt, is_file))
+        kept = {
+            is_file: [f"{run_id}-{attempt}" for run_id, (attempt, place) in attempts.items() if place == is_file]
+            for is_file in (False, True)
+        }
+        return {
+            name: pa.concat_tables([_only(files[name], kept[True]), _only(folded[name], kept[False])]) for name in names
+        }
+
+    def _folded(self, table: str) -> pa.Table:
+        name = f"tables/{table}.parquet"
+        return self._read(name) if self.folder.has(name) else arrow_schema(table).empty_table()
+
+    def _read_run_files(self, tables: tuple[str, ...]) -> dict[str, pa.Table]:
+        long = [table for table in tables if table != "runs"]
+        columns = [*arrow_schema("runs").names, *long]
+        parts = [self._read(f"runs/{name}", columns) for name in self.newest()]
+        whole = pa.concat_tables(parts) if parts else _run_file_schema().empty_table()
+        return {"runs": whole.select(arrow_schema("runs").names), **{table: _unnest(whole, table) for table in long}}
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        try:
+            file = pq.ParquetFile(pa.BufferReader(self.folder.read(name)))
+            self._check_version(int((file.schema_arrow.metadata or {})[_VERSION_KEY]), name)
+            return file.read(columns=columns).replace_schema_metadata(None)
+        except (pa.ArrowInvalid, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            path = self.folder.path(name)
+            raise UsageError(f"{path!r} is truncated or not a results file: {reason}") from error
+
+    def _check_version(self, version: int, name: str) -> None:
+        if version > SCHEMA_VERSION:
+            path = self.folder.path(name)
+            raise UsageError(
+                f"{path!r} has schema version {version}, but this fisherbench reads up to {SCHEMA_VERSION}"
+            )
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION)})
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _run_file_schema() -> pa.Schema:
+    nested = []
+    for table in _LONG_TABLES:
+        inner = [f for f in arrow_schema(table) if f.name not in _KEY_NAMES]
+        nested.append(pa.field(table, pa.list_(pa.struct(inner))))
+    return pa.schema([*arrow_schema("runs"), *nested])
+
+
+def _unnest(whole: pa.Table, table: str) -> pa.Table:
+    """Turn the nested rows of a long table into its flat form, with the key of their run."""
+    schema = arrow_schema(table)
+    if whole.num_rows == 0:
+        return schema.empty_table()
+    nested = whole[table].combine_chunks()
+    parents = pc.list_parent_indices(nested)
+    flat = pa.Table.from_struct_array(pc.list_flatten(nested)) if len(parents) else None
+    columns = {name: whole[name].take(parents) for name in _KEY_NAMES}
+    for field in schema:
+        if field.name not in columns:
+            columns[field.name] = flat[field.name] if flat is not None else pa.array([], field.type)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _only(table: pa.Table, keys: list[str]) -> pa.Table:
+    """Return the rows of these runs' attempts, each ``<run_id>-<attempt>``."""
+    names = pc.binary_join_element_wise(table["run_id"], table["attempt"].cast(pa.string()), "-")
+    return table.filter(pc.is_in(names, value_set=pa.array(keys, pa.string())))
+
+
+def _check_columns(table: str, row: Mapping[str, Any]) -> None:
+    unknown = set(row) - {column.name for column in TABLES[table]}
+    if unknown:
+        raise UsageError(f"the schema of {table!r} has no column {', '.join(sorted(unknown))}")
+
+
+def _to_pandas(table: pa.Table, name: str) -> pd.DataFrame:
+    """Return a frame whose null integers and booleans stay what they are, ordered by key and step."""
+    frame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get)
+    order = ["started_at", "run_id"] if name == "runs" else [*_KEY_NAMES, "step"]
+    ordered: pd.DataFrame = frame.sort_values(order, kind="stable", ignore_index=True)
+    return ordered

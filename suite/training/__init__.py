@@ -1,0 +1,1 @@
+"""Plain torch training: loop, clock, limits, evaluation, schedule, memory. No Ray, no files."""

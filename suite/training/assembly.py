@@ -1,0 +1,109 @@
+"""A model, its optimizer and the training step, put together the same way for every arm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from optimizers import OptimizerSpec
+from suite.config import Run
+from suite.training import seeding
+from suite.training.workers import Workers
+from suite.workloads import Data, WorkloadSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A planned run with everything it names looked up.
+
+    Args:
+        run: The plan.
+        workload: Its workload.
+        spec: Its optimizer.
+        config: Its hyperparameters, an instance of ``spec.config``.
+        data: The splits that the plan asks for.
+        device: Where it trains.
+    """
+
+    run: Run
+    workload: WorkloadSpec
+    spec: OptimizerSpec
+    config: Any
+    data: Data
+    device: torch.device
+
+
+class Assembly:
+    """A freshly initialized model with its optimizer; a collective call where there are several workers.
+
+    Args:
+        task: What to train.
+        workers: Who trains it.
+    """
+
+    def __init__(self, task: Task, workers: Workers) -> None:
+        run = task.run
+        seeding.seed_initialization(run.seed)
+        model = task.workload.build_model().to(task.device)
+        if run.sync_batchnorm and workers.num_workers > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model = model.train()
+        self.optimizer: Optimizer = task.spec.build(self.model, task.config)
+        self._base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self._task = task
+        self._rank = workers.rank
+        # DDP does not support double backward: such arms average their own gradients.
+        is_wrapped = workers.num_workers > 1 and not task.spec.create_graph
+        self._forward = DistributedDataParallel(self.model, broadcast_buffers=False) if is_wrapped else self.model
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def has_refreshed(self) -> bool:
+        """Whether the last step refreshed the optimizer's factors."""
+        return bool(getattr(self.optimizer, "refreshed", False))
+
+    def step(self, step: int, batch: tuple[Tensor, Tensor], lr_factor: float) -> Tensor:
+        """Take one training step.
+
+        Args:
+            step: From 0.
+            batch: This worker's inputs and targets.
+            lr_factor: Learning rate over its peak.
+
+        Returns:
+            The loss before the step, a detached scalar on the device.
+        """
+        for group, lr in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
+            group["lr"] = lr * lr_factor
+        seeding.seed_step(self._task.run.seed, step, self._rank)
+        inputs, targets = batch
+        self.optimizer.zero_grad()
+        loss = self._task.workload.loss(self._forward(inputs), targets)
+        loss.backward(create_graph=self._task.spec.create_graph)
+        self.optimizer.step()
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs of the model and the optimizer.
+
+        Returns:
+            Both state dicts.
+        """
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint stood.
+
+        Args:
+            state: From :meth:`state_dict`.
+        """
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])

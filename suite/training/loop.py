@@ -1,0 +1,340 @@
+"""One training from its first step to its last: the same loop for every arm.
+
+The loop knows no files and no Ray: checkpoints go through a :class:`Checkpoints`, what is measured about curvature
+through probes, and everything learned comes back as an :class:`Outcome`.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from suite.training import memory
+from suite.training.assembly import Assembly, Task
+from suite.training.batches import Batches
+from suite.training.clock import TrainClock
+from suite.training.evaluation import evaluate, take_buffers_of_rank_0
+from suite.training.limits import Limit, StepLimit
+from suite.training.schedule import lr_factor
+from suite.training.workers import Workers
+
+Probe = Callable[[nn.Module, Optimizer], dict[str, float]]
+
+CHECKPOINT_INTERVAL_S = 30.0  # of training time; quicker runs start again
+CHECK_INTERVAL = (
+    10  # steps between looks at the loss: a look waits for the device and, with several workers, for the others
+)
+RUNAWAY_FACTOR = 1000.0  # a loss this many times the first one has diverged, though it may still be finite
+MAX_EVALUATIONS = 100  # a run of many short epochs is not evaluated after each
+WARMUP_STEPS = 3
+
+
+class Checkpoints(Protocol):
+    """Where a run's checkpoint is kept."""
+
+    def read(self) -> bytes | None:
+        """Return the last checkpoint, or ``None``."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace the last checkpoint, whole or not at all."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        status: As in the schema.
+        columns: Values for columns of the table ``runs``.
+        epochs: Rows of the table ``epochs``.
+        steps: Rows of the table ``steps``.
+        metrics: Rows of the table ``metrics``.
+    """
+
+    status: str = "completed"
+    columns: dict[str, Any] = field(default_factory=dict)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    task: Task,
+    *,
+    limit: Limit,
+    clock: TrainClock,
+    workers: Workers,
+    step_s: float | None = None,
+    checkpoints: Checkpoints | None = None,
+    probes: Sequence[Probe] = (),
+) -> Outcome:
+    """Train a task until its budget is spent; a collective call where there are several workers.
+
+    Args:
+        task: What to train.
+        limit: When to stop.
+        clock: Charged with the training; a new one.
+        workers: Who trains.
+        step_s: Calibrated seconds per step, where the budget is a calibrated time.
+        checkpoints: Where a stopped run goes on from; rank 0's counts.
+        probes: Called at evaluations on rank 0, outside the clock.
+
+    Returns:
+        The outcome; times are maxima over the workers.
+    """
+    started = clock.now()
+    with clock.account("warmup"):
+        _warm_up(task, workers)
+    training = _Training(task, limit, clock, workers, step_s=step_s, checkpoints=checkpoints, probes=probes)
+    training.restore()
+    outcome = training.run()
+    outcome.columns["total_time_s"] = clock.now() - started
+    return outcome
+
+
+def _warm_up(task: Task, workers: Workers) -> None:
+    """Take a few steps on a throw-away copy, so that no run pays for what the process does only once."""
+    assembly = Assembly(task, workers)
+    batches = _batches(task, workers)
+    for step in range(WARMUP_STEPS):
+        assembly.step(step, batches.at(step), 1.0).item()
+    del assembly
+    memory.reset_peaks(task.device)
+
+
+def _batches(task: Task, workers: Workers) -> Batches:
+    return Batches(
+        task.data.train, seed=task.run.seed, batch_size=task.run.batch_size, workers=workers, device=task.device
+    )
+
+
+class _Training:
+    """A run in progress. What a checkpoint must hold is in ``assembly``, ``clock`` and ``progress``."""
+
+    def __init__(
+        self,
+        task: Task,
+        limit: Limit,
+        clock: TrainClock,
+        workers: Workers,
+        *,
+        step_s: float | None,
+        checkpoints: Checkpoints | None,
+        probes: Sequence[Probe],
+    ) -> None:
+        self.task, self.limit, self.clock, self.workers = task, limit, clock, workers
+        self.step_s, self.checkpoints, self.probes = step_s, checkpoints, probes
+        self.batches = _batches(task, workers)
+        self.assembly = Assembly(task, workers)
+        self.outcome = Outcome()
+        self.progress: dict[str, Any] = {"step": 0, "first_loss": None, "train_loss": None, "num_resumes": 0}
+        self.unread: list[Tensor] = []  # losses since the last check, on the device
+        self.sampled: list[dict[str, Any]] = []  # rows of steps whose loss is among them
+        self.checkpointed_at_s = 0.0
+        self.eval_interval = self.batches.steps_per_epoch
+        if isinstance(limit, StepLimit):
+            self.eval_interval = max(self.eval_interval, math.ceil(limit.num_steps / MAX_EVALUATIONS))
+
+    def run(self) -> Outcome:
+        """Train to the end of the budget, to divergence, or to the target."""
+        self.clock.resume()
+        while (frac := self.limit.frac_used(self.progress["step"])) is not None:
+            self._step(frac)
+            step = self.progress["step"]
+            if step % CHECK_INTERVAL == 0:
+                if self._has_diverged():
+                    break
+                self._checkpoint_if_due()
+            if step % self.eval_interval == 0 and self._evaluate():
+                break
+        else:
+            self._finish()
+        self._note(self.clock.pause())
+        self.outcome.columns |= self._summary()
+        return self.outcome
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        content = self.checkpoints.read() if self.checkpoints and self.workers.rank == 0 else None
+        content = self.workers.share(content)
+        if content is None:
+            return
+        state = torch.load(io.BytesIO(content), map_location=self.task.device, weights_only=True)
+        self.assembly.load_state_dict(state["assembly"])
+        self.clock.load_state_dict(state["clock"])
+        self.progress = state["progress"]
+        self.progress["num_resumes"] += 1
+        self.outcome = Outcome(**state["outcome"])
+        self.checkpointed_at_s = self.clock.train_s
+
+    def _step(self, frac: float) -> None:
+        step = self.progress["step"]
+        with self.clock.waiting_for_data():
+            batch = self.batches.at(step)
+        loss = self.assembly.step(step, batch, lr_factor(self.task.run.schedule, frac))
+        self.progress["step"] = step + 1
+        row = None
+        if step % CHECK_INTERVAL == 0:
+            row = {
+                "step": step + 1,
+                "loss": len(self.unread),  # its place among the unread ones, until they are read
+                "lr": self.assembly.lr,
+                "is_refresh": self.assembly.has_refreshed,
+            }
+            self.sampled.append(row)
+        self._note(self.clock.lap(row))
+        self.unread.append(loss)
+
+    @staticmethod
+    def _note(laps: list[tuple[Any, float]]) -> None:
+        for row, seconds in laps:
+            if row is not None:
+                row["step_time_ms"] = seconds * 1e3
+
+    def _read_losses(self) -> None:
+        """Read the losses since the last look, averaged over the workers; a collective call."""
+        if not self.unread:
+            return
+        losses = torch.stack(self.unread)
+        local = losses.double().tolist()
+        for row in self.sampled:
+            row["loss"] = local[row["loss"]]
+        self.outcome.steps += self.sampled
+        mean = self.workers.mean(losses.mean()[None]).item()
+        self.progress["train_loss"] = mean
+        if self.progress["first_loss"] is None:
+            self.progress["first_loss"] = mean
+        self.unread, self.sampled = [], []
+
+    def _has_diverged(self) -> bool:
+        self._read_losses()
+        loss, first = self.progress["train_loss"], self.progress["first_loss"]
+        diverged = not math.isfinite(loss) or loss > RUNAWAY_FACTOR * max(first, 1.0)
+        if diverged:
+            self.outcome.status = "diverged"
+        return diverged
+
+    def _finish(self) -> None:
+        """Look at what the last steps did, and evaluate unless that was just done."""
+        evaluated = self.outcome.epochs[-1]["step"] if self.outcome.epochs else 0
+        if self.progress["step"] > evaluated and not self._has_diverged():
+            self._evaluate()
+
+    def _evaluate(self) -> bool:
+        """Evaluate on all splits with the clock stopped; return whether the run ends here."""
+        self._note(self.clock.pause())
+        [train_s] = self.workers.maximum([self.clock.train_s])
+        with self.clock.account("eval"):
+            self._read_losses()
+            row = self._epoch_row(train_s)
+            if not math.isfinite(row["test_loss"]):
+                self.outcome.status = "diverged"
+                return True
+            self.outcome.epochs.append(row)
+            if self.workers.rank == 0:
+                values = {
+                    k: v
+                    for probe in self.probes
+                    for k, v in probe(self.assembly.model, self.assembly.optimizer).items()
+                }
+                self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in values.items()]
+        if (
+            self.task.run.stop_at_target
+            and row["val_metric"] is not None
+            and self.task.workload.reaches(row["val_metric"])
+        ):
+            self.outcome.status = "target_reached"
+            return True
+        self.clock.resume()
+        return False
+
+    def _epoch_row(self, train_s: float) -> dict[str, Any]:
+        task, step = self.task, self.progress["step"]
+        take_buffers_of_rank_0(self.assembly.model, self.workers)
+        row: dict[str, Any] = {
+            "step": step,
+            "epoch": step / self.batches.steps_per_epoch,
+            "train_time_s": train_s,
+            "budget_time_s": train_s if self.step_s is None else step * self.step_s,
+            "lr": self.assembly.lr,
+            "train_loss": self.progress["train_loss"],
+            "val_loss": None,
+            "val_metric": None,
+        }
+        for name in ("val", "test"):
+            split = getattr(task.data, name)
+            if split is not None:
+                score = evaluate(self.assembly.model, split, task.workload, self.workers, task.device)
+                row |= {f"{name}_loss": score.loss, f"{name}_metric": score.metric}
+        return row
+
+    def _checkpoint_if_due(self) -> None:
+        """Write a checkpoint on rank 0, right after a look at the losses, so that none is unread."""
+        is_due = self.clock.train_s - self.checkpointed_at_s >= CHECKPOINT_INTERVAL_S
+        if not is_due or self.checkpoints is None or self.workers.rank != 0:
+            return
+        self._note(self.clock.pause())
+        with self.clock.account("checkpoint"):
+            buffer = io.BytesIO()
+            torch.save(
+                {
+                    "assembly": self.assembly.state_dict(),
+                    "clock": self.clock.state_dict(),
+                    "progress": self.progress,
+                    "outcome": vars(self.outcome),
+                },
+                buffer,
+            )
+            self.checkpoints.write(buffer.getvalue())
+        self.checkpointed_at_s = self.clock.train_s
+        self.clock.resume()
+
+    def _summary(self) -> dict[str, Any]:
+        """Return the columns of ``runs`` that the loop knows; a collective call."""
+        clock, epochs, workload = self.clock, self.outcome.epochs, self.task.workload
+        names = ["train_time_s", "data_time_s", "eval_time_s", "checkpoint_time_s", "warmup_time_s"]
+        spent = [clock.train_s, clock.data_s, clock.spent["eval"], clock.spent["checkpoint"], clock.spent["warmup"]]
+        times = dict(zip(names, self.workers.maximum(spent), strict=True))
+        num_parameters, parameter_bytes = memory.parameter_bytes(self.assembly.model)
+        peaks = memory.peaks(self.task.device)
+        highest = self.workers.maximum([float(value or 0) for value in peaks.values()])
+        step = self.progress["step"]
+        best = _best(epochs, "val_metric", workload.is_better)
+        best_test = _best(epochs, "test_metric", workload.is_better)
+        last = epochs[-1] if epochs and self.outcome.status != "diverged" else {}
+        reached = [row for row in epochs if row["val_metric"] is not None and workload.reaches(row["val_metric"])]
+        return {
+            **times,
+            **{
+                name: int(high) for (name, value), high in zip(peaks.items(), highest, strict=True) if value is not None
+            },
+            "budget_time_s": times["train_time_s"] if self.step_s is None else step * self.step_s,
+            "num_steps": step,
+            "num_epochs": step / self.batches.steps_per_epoch,
+            "train_loss": self.progress["train_loss"],
+            **{name: last.get(name) for name in ("val_loss", "val_metric", "test_loss", "test_metric")},
+            "best_val_metric": best.get("val_metric"),
+            "test_metric_at_best_val": best.get("test_metric"),
+            "best_test_metric": best_test.get("test_metric"),
+            "time_to_target_s": reached[0]["budget_time_s"] if reached else None,
+            "num_resumes": self.progress["num_resumes"],
+            "num_parameters": num_parameters,
+            "parameter_bytes": parameter_bytes,
+            "optimizer_state_bytes": memory.optimizer_state_bytes(self.assembly.optimizer),
+        }
+
+
+def _best(epochs: list[dict[str, Any]], name: str, is_better: Callable[[float, float | None], bool]) -> dict[str, Any]:
+    """Return the first evaluation with the best value of a metric; empty if there is none."""
+    best: dict[str, Any] = {}
+    for row in epochs:
+        if row[name] is not None and is_better(row[name], best.get(name)):
+            best = row
+    return best

@@ -1,0 +1,75 @@
+"""Memory of a run: exact bytes of parameters and optimizer state, and what the process or the device peaked at."""
+
+import resource
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def parameter_bytes(model: nn.Module) -> tuple[int, int]:
+    """Count the trainable parameters.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        Their number and their bytes.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return sum(p.numel() for p in parameters), sum(p.numel() * p.element_size() for p in parameters)
+
+
+def optimizer_state_bytes(optimizer: Optimizer) -> int:
+    """Count the bytes of every tensor in an optimizer's state, each storage once.
+
+    Args:
+        optimizer: Any optimizer whose ``state_dict`` holds all of its state.
+
+    Returns:
+        Bytes.
+    """
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(optimizer.state_dict())}
+    return sum(storages.values())
+
+
+def reset_peaks(device: torch.device) -> None:
+    """Forget earlier peaks of the device; those of the process cannot be forgotten.
+
+    Args:
+        device: Where the model trains.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peaks(device: torch.device) -> dict[str, int | None]:
+    """Return the peaks since :func:`reset_peaks`, and of the process since its start.
+
+    Args:
+        device: Where the model trains.
+
+    Returns:
+        ``peak_rss_bytes``, ``peak_cuda_allocated_bytes`` and ``peak_cuda_reserved_bytes``; the latter null on the CPU.
+    """
+    is_cuda = device.type == "cuda"
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux reports KiB
+    return {
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_cuda_allocated_bytes": torch.cuda.max_memory_allocated(device) if is_cuda else None,
+        "peak_cuda_reserved_bytes": torch.cuda.max_memory_reserved(device) if is_cuda else None,
+    }
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)

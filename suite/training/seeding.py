@@ -1,0 +1,58 @@
+"""Seeds: every random draw of a run is a pure function of the run's seed and of where in the run it happens.
+
+Nothing hangs on the state of a generator, so there is none to save: a resumed run draws what an unbroken one draws.
+"""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derive(seed: int, *path: str | int) -> int:
+    """Return the seed of one purpose.
+
+    Args:
+        seed: Of the run.
+        *path: The purpose and its coordinates, e.g. ``"order", epoch``.
+
+    Returns:
+        A number in [0, 2**63); different paths give independent ones.
+    """
+    digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def permutation(seed: int, epoch: int, num_samples: int) -> Tensor:
+    """Return the order in which an epoch visits the samples.
+
+    Args:
+        seed: Of the run.
+        epoch: From 0.
+        num_samples: Samples in the training split.
+
+    Returns:
+        Shape ``[num_samples]``, a permutation of the indices.
+    """
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(num_samples, generator=generator)
+
+
+def seed_initialization(seed: int) -> None:
+    """Seed torch's global generators for building the model: the same on all workers and for all arms.
+
+    Args:
+        seed: Of the run.
+    """
+    torch.manual_seed(derive(seed, "init"))
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's global generators for the randomness of one training step, such as dropout.
+
+    Args:
+        seed: Of the run.
+        step: From 0.
+        rank: Of the worker.
+    """
+    torch.manual_seed(derive(seed, "step", step, rank))

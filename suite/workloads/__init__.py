@@ -1,0 +1,37 @@
+"""The workloads: an explicit table, a file each."""
+
+import importlib
+
+from suite.errors import UsageError, known
+from suite.workloads import digits
+from suite.workloads.base import Data, Split, WorkloadSpec
+
+REGISTRY: dict[str, WorkloadSpec] = {digits.SPEC.name: digits.SPEC}
+
+__all__ = ["REGISTRY", "Data", "Split", "WorkloadSpec", "find"]
+
+
+def find(name: str) -> WorkloadSpec:
+    """Return a workload by its name.
+
+    Args:
+        name: A registered name, or ``package.module:SPEC`` of one's own.
+
+    Returns:
+        The workload.
+
+    Raises:
+        UsageError: If there is none of this name.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise UsageError(f"{known('workload', name, REGISTRY)}, or package.module:SPEC")
+    try:
+        spec = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the workload {name!r} cannot be imported: {error}") from error
+    if not isinstance(spec, WorkloadSpec):
+        raise UsageError(f"{name!r} is a {type(spec).__name__}, not a WorkloadSpec")
+    return spec

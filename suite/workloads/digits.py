@@ -1,0 +1,82 @@
+"""Handwritten digits, 8x8 pixels, embedded in scikit-learn: the default that needs no download."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from suite.workloads.base import Data, Split, WorkloadSpec
+
+NUM_VAL = NUM_TEST = 270  # 15 % of 1,797 each; one image is 0.37 %
+SPLIT_SEED = 0
+
+
+def load() -> Data:
+    """Return the digits, split by a fixed seed with the classes in proportion.
+
+    Returns:
+        1,257 + 270 + 270 images, shape ``[n, 1, 8, 8]``, standardized by the training split's mean and deviation.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    rest, test, rest_labels, test_labels = train_test_split(
+        images, labels, test_size=NUM_TEST, stratify=labels, random_state=SPLIT_SEED
+    )
+    train, val, train_labels, val_labels = train_test_split(
+        rest, rest_labels, test_size=NUM_VAL, stratify=rest_labels, random_state=SPLIT_SEED
+    )
+    mean, std = train.mean(), train.std()
+
+    def split(pixels: object, targets: object) -> Split:
+        inputs = (torch.as_tensor(pixels, dtype=torch.float32) - mean) / std
+        return Split(inputs.reshape(-1, 1, 8, 8), torch.as_tensor(targets, dtype=torch.int64))
+
+    return Data(split(train, train_labels), split(val, val_labels), split(test, test_labels))
+
+
+def build_model() -> nn.Module:
+    """Return a small CNN: two convolutions with BatchNorm, two linear layers; 38,602 parameters.
+
+    Returns:
+        A module from ``[B, 1, 8, 8]`` to logits ``[B, 10]``.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    )
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return whether each sample's most likely class is the right one.
+
+    Args:
+        outputs: Logits, shape ``[n, classes]``.
+        targets: Class indices, shape ``[n]``.
+
+    Returns:
+        Shape ``[n]``, 0 or 1.
+    """
+    return (outputs.argmax(dim=1) == targets).float()
+
+
+SPEC = WorkloadSpec(
+    name="digits",
+    load=load,
+    build_model=build_model,
+    loss=F.cross_entropy,
+    metric=accuracy,
+    metric_name="accuracy",
+    target=0.95,
+    batch_size=64,
+    reference="Alpaydin & Kaynak (1998), Optical Recognition of Handwritten Digits; scikit-learn's load_digits",
+)
