@@ -1,0 +1,181 @@
+"""What to distrust in a study: one check a function, each yielding sentences for the summary."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from reports import text
+from reports.frames import LOST, Frames, race_runs, read_json
+from reports.race import Race
+from reports.sweep import Search
+
+SEEDS_FOR_CLAIMS = 10
+MAX_DRIFT = 0.10
+MAX_OVERSHOOT = 0.02  # of the budget
+MAX_LOAD_BESIDE = 1.0  # processes beside our own workers
+CONSTANT_SPREAD = 1.1  # 95th over 5th percentile of the preconditioner
+MIN_LEVELS = 4  # distinct values of the metric, to call their smallest gap its grain
+
+
+def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned: int | None = None) -> Iterator[str]:
+    """Yield everything in these runs that a reader should distrust, the gravest first.
+
+    Args:
+        frames: Prepared frames of one workload.
+        result: Its race.
+        searches: Its searches.
+        planned: How many runs were planned, where the caller knows.
+
+    Yields:
+        One sentence or two each.
+    """
+    yield from _missing(frames, planned)
+    yield from _below_target(result)
+    yield from _lost(frames)
+    yield from _mixed_settings(frames)
+    yield from _seeds(result)
+    yield from _grain(frames)
+    yield from _edges(searches)
+    yield from _constant_preconditioner(frames)
+    yield from _drift(frames)
+    yield from _overshoot(frames)
+    yield from _machines(frames)
+    yield from _load(frames)
+
+
+def _missing(frames: Frames, planned: int | None) -> Iterator[str]:
+    """Yield how many planned runs are not there."""
+    found = len(frames.runs)
+    if planned is not None and found < planned:
+        yield f"{planned - found} of {text.count(planned, 'planned run')} are missing: the study is not finished."
+
+
+def _below_target(result: Race) -> Iterator[str]:
+    """Yield the arms whose mean misses the target."""
+    metric = result.metric
+    for standing in result.standings:
+        if standing.metric.n and not metric.meets(standing.metric.mean):
+            score = text.estimate(standing.metric)
+            yield f"{standing.arm} did not reach target {metric.target:g}: its mean test {metric.name} is {score}."
+
+
+def _lost(frames: Frames) -> Iterator[str]:
+    """Yield how many runs of which arms were lost, by purpose and status."""
+    for purpose, runs in frames.runs.groupby("purpose"):
+        for status in LOST:
+            arms = runs.loc[runs["status"] == status, "arm"].value_counts()
+            if len(arms):
+                by_arm = text.listing(f"{arm} {count}" for arm, count in arms.items())
+                was = {"diverged": "diverged", "out_of_memory": "ran out of memory", "failed": "failed"}[status]
+                yield f"{arms.sum()} of {text.count(len(runs), f'{purpose} run')} {was}: {by_arm}."
+
+
+def _mixed_settings(frames: Frames) -> Iterator[str]:
+    """Yield settings that differ between the runs that are averaged, or that make them optimistic."""
+    runs = race_runs(frames)
+    for column in ("num_workers", "num_threads", "batch_size", "budget", "splits", "schedule"):
+        values = runs[column].dropna().unique()
+        if len(values) > 1:
+            names = text.listing(f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(values))
+            yield f"The race mixes {column} {names}: means over its runs are not of one experiment."
+    if (runs["splits"] == "paper").any():
+        yield "Race runs trained on all data and were selected on the test split, as in the paper: optimistic."
+
+
+def _seeds(result: Race) -> Iterator[str]:
+    """Yield that few seeds, or different ones, carry the result."""
+    counts = {standing.arm: standing.num_runs for standing in result.standings}
+    if not counts:
+        return
+    fewest = min(counts.values())
+    if fewest < SEEDS_FOR_CLAIMS:
+        yield (
+            f"Fewer than {SEEDS_FOR_CLAIMS} seeds an arm ({fewest}): intervals assume normal seeds, and only large "
+            "differences can be resolved."
+        )
+    if fewest < max(counts.values()):
+        yield f"Arms have different numbers of race runs ({text.listing(f'{a} {n}' for a, n in counts.items())})."
+
+
+def _grain(frames: Frames) -> Iterator[str]:
+    """Yield the step in which the test metric moves, if its values lie on a grid."""
+    runs = race_runs(frames)
+    epochs = frames.epochs.loc[frames.epochs["run_id"].isin(runs["run_id"]), "test_metric"]
+    levels = np.unique(np.round(pd.concat([runs["test_metric"], epochs]).dropna(), 9))
+    if len(levels) < MIN_LEVELS:
+        return
+    gap = float(np.diff(levels).min())
+    steps = levels / gap
+    if gap > 1e-4 and np.allclose(steps, np.round(steps), atol=1e-3):
+        yield (
+            f"The test metric moves in steps of {text.number(gap, 2)} (one sample of the test split, it seems): "
+            "read test loss beside it."
+        )
+
+
+def _edges(searches: tuple[Search, ...]) -> Iterator[str]:
+    """Yield the best points that lie at an end of what was tried."""
+    for search in searches:
+        for name, end in search.edges.items():
+            value = text.number(float(search.hyperparameters[name]))
+            yield f"{search.arm}: the best {name} ({value}) is the {end} tried; the optimum may lie outside."
+
+
+def _constant_preconditioner(frames: Frames) -> Iterator[str]:
+    """Yield the arms whose preconditioner had become a constant by the end of the race."""
+    spread = frames.metrics[frames.metrics["name"] == "preconditioner_spread_p95_p05"]
+    last = spread.sort_values("step").drop_duplicates("run_id", keep="last")
+    ends = last.merge(race_runs(frames)[["run_id", "arm"]], on="run_id").groupby("arm")["value"].median()
+    for arm, value in ends[ends < CONSTANT_SPREAD].items():
+        yield (
+            f"{arm}: at the end 90 % of its preconditioner lies within a factor of {value:.2f}. That is all but a "
+            "constant: the arm ran as SGD with momentum, and its result is no evidence for curvature."
+        )
+
+
+def _drift(frames: Frames) -> Iterator[str]:
+    """Yield the arms whose measured time differs from the calibrated one."""
+    runs = frames.runs[(frames.runs["budget_time_s"] > 0) & frames.runs["purpose"].isin(("tune", "race"))]
+    ratios = (runs["train_time_s"] / runs["budget_time_s"]).groupby([runs["arm"], runs["purpose"]]).median()
+    drifted = ratios[(ratios - 1).abs() > MAX_DRIFT]
+    if len(drifted):
+        items = text.listing(f"{key[0]} {ratio:.2f} in {key[1]} runs" for key, ratio in drifted.items())  # type: ignore[index]
+        yield (
+            f"Calibration drift: the measured time over the time charged is {items}. The budget counts calibrated "
+            "steps, so arms stay comparable only if all drift alike."
+        )
+
+
+def _overshoot(frames: Frames) -> Iterator[str]:
+    """Yield how many runs ended away from their budget."""
+    runs = frames.runs[(frames.runs["status"] == "completed") & (frames.runs["budget_seconds"] > 0)]
+    share = (runs["overshoot_s"] / runs["budget_seconds"]).abs()
+    off = int((share > MAX_OVERSHOOT).sum())
+    if off:
+        yield f"{text.count(off, 'run')} missed the budget by more than {MAX_OVERSHOOT:.0%}, at most {share.max():.1%}."
+
+
+def _machines(frames: Frames) -> Iterator[str]:
+    """Yield that runs come from several machines or versions of the code."""
+    runs = frames.runs
+    commits = pd.Series(
+        [read_json(json).get("commit") for json in runs["environment"].dropna().unique()], dtype="object"
+    )
+    for noun, values in (("host", runs["hostname"]), ("kind of hardware", runs["hardware"]), ("commit", commits)):
+        names = sorted(map(str, values.dropna().unique()))
+        if len(names) > 1:
+            plural = noun.replace("kind", "kinds") if " " in noun else f"{noun}s"
+            yield f"Runs come from {len(names)} {plural}: {text.listing(names)}."
+
+
+def _load(frames: Frames) -> Iterator[str]:
+    """Yield how many timed runs started on a busy machine."""
+    runs = frames.runs[frames.runs["purpose"].isin(("race", "calibrate"))]
+    beside = runs["load_before"] - (runs["num_workers"] * runs["num_threads"]).fillna(1)
+    busy = int((beside > MAX_LOAD_BESIDE).sum())
+    if busy:
+        yield (
+            f"{text.count(busy, 'race or calibration run')} started on a busy machine (load average up to "
+            f"{text.number(runs['load_before'].max())}): times may be too long."
+        )

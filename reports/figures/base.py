@@ -1,0 +1,164 @@
+"""What every figure shares: its specification, the styles of the arms, and the plain layout that the page themes.
+
+Colours of text and grid are left to the page's script, which knows whether the reader prefers light or dark.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from reports.frames import Frames, Metric
+
+# Okabe and Ito (2008), without black and yellow, which vanish on a dark or a light page.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#8A8A8A")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "pentagon", "cross", "hexagram")
+LOST_SYMBOL = "x"
+NEUTRAL = "#8A8A8A"
+PANEL_PX = 230
+ROW_PX = 40
+FRAME_PX = 90
+MAX_LABELLED_DECADES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSpec:
+    """One figure: a question, and how its answer is computed and drawn.
+
+    Args:
+        name: Identifier in the page.
+        title: The question that it answers.
+        good: What is good, as a sentence; ``{metric}`` stands for the metric's name and direction.
+        data: Pure function of the frames.
+        plot: Draws what ``data`` returned; never raises for empty data.
+        note: How to read it, in a sentence or two.
+    """
+
+    name: str
+    title: str
+    good: str
+    data: Callable[[Frames], Any]
+    plot: Callable[[Any], go.Figure]
+    note: str
+
+    def draw(self, frames: Frames) -> go.Figure:
+        """Return the figure of these frames."""
+        return self.plot(self.data(frames))
+
+
+@dataclass(frozen=True, slots=True)
+class ArmStyle:
+    """How an arm looks in every figure."""
+
+    color: str
+    dash: str
+    symbol: str
+
+    @property
+    def band(self) -> str:
+        """The colour of its band: its own, mostly transparent."""
+        red, green, blue = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
+        return f"rgba({red},{green},{blue},0.18)"
+
+
+def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
+    """Return the style of each arm, by its place among all arms of the study.
+
+    The cycles have lengths 7, 5 and 8, so that no two of the first 35 arms share colour and dash.
+
+    Args:
+        arms: All arms, in the fixed order of :class:`reports.frames.Frames`.
+
+    Returns:
+        A style an arm.
+    """
+    return {
+        arm: ArmStyle(COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)])
+        for i, arm in enumerate(arms)
+    }
+
+
+def label(text: object) -> str:
+    """Return a name as text for plotly, which takes some HTML tags for mark-up."""
+    return escape(str(text), quote=False)
+
+
+def panels(y_titles: Sequence[str], x_titles: Sequence[str], *, panel_px: int = PANEL_PX, **options: Any) -> go.Figure:
+    """Return a figure of panels below each other, which suits a phone as well as a column of a wide page.
+
+    Args:
+        y_titles: One a panel; with the unit.
+        x_titles: One a panel; empty where the panel shares the axis of the one below.
+        panel_px: Height of a panel.
+        options: For ``make_subplots``.
+
+    Returns:
+        A figure without traces.
+    """
+    rows = len(y_titles)
+    height = rows * panel_px + FRAME_PX
+    spacing = 0.0 if rows == 1 else (62 if all(x_titles) else 26) / height
+    figure = make_subplots(rows=rows, cols=1, vertical_spacing=spacing, **options)
+    for row, (y_title, x_title) in enumerate(zip(y_titles, x_titles, strict=True), start=1):
+        figure.update_yaxes(title_text=y_title, row=row)
+        figure.update_xaxes(title_text=x_title, row=row)
+    figure.update_xaxes(automargin=True, title_standoff=8)
+    figure.update_yaxes(automargin=True, title_standoff=8)
+    return _plain(figure, height)
+
+
+def empty(message: str) -> go.Figure:
+    """Return a figure that only says what is missing."""
+    figure = _plain(go.Figure(), height=120)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.add_annotation(text=label(message), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    return figure
+
+
+def arm_rows(figure: go.Figure, names: Sequence[str], row: int) -> None:
+    """Make a panel's y axis a list of names, the first on top; its traces use ``range(len(names))`` as y."""
+    figure.update_yaxes(
+        row=row,
+        tickmode="array",
+        tickvals=list(range(len(names))),
+        ticktext=list(names),
+        range=[len(names) - 0.5, -0.5],
+        title_text="",
+        showgrid=False,
+        zeroline=False,
+    )
+
+
+def log_axis(values: Iterable[float]) -> dict[str, Any]:
+    """Return the settings of a logarithmic axis: plain numbers at 1, 2, 5, or at decades only if there are many."""
+    known = np.asarray([value for value in values if value > 0 and np.isfinite(value)])
+    decades = float(np.log10(known.max() / known.min())) if len(known) else 0.0
+    return {"type": "log", "tickformat": "~g", "dtick": "D2" if decades <= MAX_LABELLED_DECADES else 1}
+
+
+def add_target(figure: go.Figure, metric: Metric) -> None:
+    """Add the target as a dotted line to the top panel, where there is a target."""
+    if np.isfinite(metric.target):
+        line = {"width": 1, "dash": "dot", "color": NEUTRAL}
+        text = {"annotation_text": f"target {metric.target:g}", "annotation_position": "bottom right"}
+        figure.add_hline(y=metric.target, row=1, line=line, annotation_font_size=10, **text)
+
+
+def _plain(figure: go.Figure, height: int) -> go.Figure:
+    """Return the figure with the layout that all share."""
+    return figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 12},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        hovermode="closest",
+    )

@@ -1,0 +1,286 @@
+"""The statistics of the reports: pure functions of numbers; they know neither frames nor arms' meaning.
+
+Conventions: a NaN is a value that is not there (a lost or missing run); ``sign`` is +1 where higher is better and -1
+where lower is. Seeds are paired: every arm starts from the same initialization and sees the same data order.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+ALPHA = 0.05
+POWER = 0.8
+BOOTSTRAP_FROM = 10  # values; below, Student's t: the bootstrap's intervals are too short for few values
+MAX_SEEDS = 10_000
+BASIN_TOLERANCE = 0.02
+_ROUND_OFF = 1e-12  # relative; the standard deviation of equal floats is about 1e-16 of their size, not always zero
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Mean ± std over n values with a 95 % interval of the mean; NaN where too few values define it."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The paired comparison of two arms over their common seeds.
+
+    Args:
+        first: Name of an arm.
+        second: Name of the other.
+        n: Common seeds.
+        difference: Mean of first - second.
+        p_value: Of the two-sided test; NaN if excluded, or below two common seeds.
+        p_holm: Corrected over all tested pairs of the table.
+        excluded: Whether the pair was not tested because one of its arms lost runs.
+        resolved: Whether ``p_holm < 0.05``.
+        detectable: Smallest difference that had an 80 % chance to be resolved in this table.
+        seeds_needed: Seeds for an 80 % chance to resolve the seen difference; None if none or over 10,000.
+        p_improvement: Probability that a random seed of first beats a random seed of second; shown, never decides.
+    """
+
+    first: str
+    second: str
+    n: int
+    difference: float
+    p_value: float
+    p_holm: float
+    excluded: bool
+    resolved: bool
+    detectable: float
+    seeds_needed: int | None
+    p_improvement: float
+
+
+def estimate(values: ArrayLike) -> Estimate:
+    """Return mean, std (n-1) and the 95 % interval of the mean: Student's t below 10 values, BCa bootstrap from 10.
+
+    Args:
+        values: NaN and infinities are left out.
+
+    Returns:
+        All NaN for no value; std and interval NaN for one.
+    """
+    x = _finite(values)
+    n = len(x)
+    mean, std = mean_and_std(x)
+    if not std > 0:
+        low = high = mean if std == 0 else math.nan
+    elif n < BOOTSTRAP_FROM:
+        half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * std / math.sqrt(n)
+        low, high = mean - half, mean + half
+    else:
+        interval = stats.bootstrap((x,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return Estimate(mean, std, low, high, n)
+
+
+def mean_and_std(x: Floats) -> tuple[float, float]:
+    """Return mean and std (n-1) of finite values; NaN where undefined, std exactly 0 for equal values."""
+    if not len(x):
+        return math.nan, math.nan
+    std = math.nan if len(x) == 1 else 0.0 if _is_constant(x) else float(x.std(ddof=1))
+    return float(x.mean()), std
+
+
+def paired_p_value(differences: ArrayLike) -> float:
+    """Return the two-sided p of the paired t-test, from the differences.
+
+    Equal differences leave no variance to estimate. All zero: p = 1. All the same but not zero: the t statistic is
+    infinite and its p = 0 would claim certainty from two seeds, while coarse metrics produce such ties easily; we take
+    the exact sign-flip test instead, p = 2^(1-n), so that such a difference is resolved from six seeds on, not before.
+
+    Args:
+        differences: One a common seed, finite.
+
+    Returns:
+        NaN for fewer than two.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if len(d) < 2:
+        return math.nan
+    if _is_constant(d):
+        return 1.0 if d[0] == 0 else 2.0 ** (1 - len(d))
+    return float(stats.ttest_1samp(d, 0.0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down corrected p-values (Holm, 1979); NaN stay NaN and do not count as tests."""
+    p = np.asarray(p_values, dtype=np.float64)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested])]
+    corrected = np.full(len(p), np.nan)
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return [float(value) for value in corrected]
+
+
+def power_of_paired_test(effect: float, n: int, *, alpha: float = ALPHA) -> float:
+    """Return the power of the two-sided paired t-test in the right direction, from the noncentral t distribution.
+
+    The other tail, resolving the wrong sign, is no success; it is negligible where the power matters, and scipy's
+    noncentral t is NaN there for large effects.
+
+    Args:
+        effect: True difference over the std of the differences.
+        n: Pairs, >= 2.
+        alpha: Level of the test.
+
+    Returns:
+        Probability of p < alpha with the right sign.
+    """
+    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    shift = abs(effect) * math.sqrt(n)
+    return float(stats.nct.sf(critical, n - 1, shift))
+
+
+def detectable_difference(std: float, n: int, *, alpha: float = ALPHA) -> float:
+    """Return the smallest true difference that n pairs resolve with 80 % probability.
+
+    Args:
+        std: Standard deviation of the paired differences, in the metric's unit.
+        n: Pairs.
+        alpha: Level of the test.
+
+    Returns:
+        In the metric's unit; NaN where std or n do not define it (n < 2, or no variance).
+    """
+    if n < 2 or not std > 0:
+        return math.nan
+    upper = 1.0
+    while power_of_paired_test(upper, n, alpha=alpha) < POWER:
+        upper *= 2
+    effect = optimize.brentq(lambda e: power_of_paired_test(e, n, alpha=alpha) - POWER, 0.0, upper, xtol=1e-9)
+    return float(effect) * std
+
+
+def seeds_needed(difference: float, std: float, *, alpha: float = ALPHA) -> int | None:
+    """Return how many paired seeds resolve a difference with 80 % probability, were it and the std the true ones.
+
+    Args:
+        difference: Mean paired difference.
+        std: Standard deviation of the paired differences; if zero, the rule of :func:`paired_p_value` decides.
+        alpha: Level of the test.
+
+    Returns:
+        At least 2; None if there is no difference, or more than ``MAX_SEEDS`` are needed.
+    """
+    if not math.isfinite(difference) or difference == 0 or math.isnan(std):
+        return None
+    if std == 0:
+        return math.floor(1 - math.log2(alpha)) + 1
+    sizes = range(2, MAX_SEEDS + 1)
+    index = bisect_left(sizes, POWER, key=lambda n: power_of_paired_test(difference / std, n, alpha=alpha))
+    return sizes[index] if index < len(sizes) else None
+
+
+def probability_of_improvement(first: ArrayLike, second: ArrayLike, *, sign: int = 1) -> float:
+    """Return P(first better than second) over all pairs of their values, ties half (Agarwal et al., 2021, rliable).
+
+    Args:
+        first: One a seed; NaN (a lost run) is worse than any number.
+        second: Likewise.
+        sign: +1 if higher is better, -1 if lower is.
+
+    Returns:
+        In [0, 1]; NaN if a side is empty.
+    """
+    a, b = (np.nan_to_num(sign * np.asarray(x, dtype=np.float64), nan=-np.inf) for x in (first, second))
+    if not len(a) or not len(b):
+        return math.nan
+    return float(np.mean((a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])))
+
+
+def compare_all(values: pd.DataFrame, *, sign: int = 1, exclude: Iterable[str] = ()) -> list[Comparison]:
+    """Compare every pair of arms, Holm-corrected over the pairs that could be tested.
+
+    Powers and seeds are those of a test at level 0.05 / (number of tested pairs), Holm's strictest step.
+
+    Args:
+        values: A row a seed, a column an arm; NaN where a run is lost or missing.
+        sign: +1 if higher is better, -1 if lower is.
+        exclude: Arms that lost runs: the rest of their seeds are a selection, so their pairs are not tested.
+
+    Returns:
+        One an unordered pair, ``first`` being the earlier column.
+    """
+    excluded = set(exclude)
+    pairs = list(combinations(map(str, values.columns), 2))
+    differences = [(values[a] - values[b]).dropna().to_numpy(dtype=np.float64) for a, b in pairs]
+    p_values = [
+        math.nan if excluded & set(pair) else paired_p_value(d) for pair, d in zip(pairs, differences, strict=True)
+    ]
+    alpha = ALPHA / max(1, sum(map(math.isfinite, p_values)))
+    comparisons = []
+    for (first, second), d, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
+        mean, std = mean_and_std(d)
+        is_tested = math.isfinite(p)
+        comparisons.append(
+            Comparison(
+                first,
+                second,
+                n=len(d),
+                difference=mean,
+                p_value=p,
+                p_holm=p_holm,
+                excluded=bool(excluded & {first, second}),
+                resolved=p_holm < ALPHA,
+                detectable=detectable_difference(std, len(d), alpha=alpha) if is_tested else math.nan,
+                seeds_needed=seeds_needed(mean, std, alpha=alpha) if is_tested else None,
+                p_improvement=probability_of_improvement(values[first], values[second], sign=sign),
+            )
+        )
+    return comparisons
+
+
+def basin_width(lrs: ArrayLike, scores: ArrayLike, *, sign: int = 1, tolerance: float = BASIN_TOLERANCE) -> float:
+    """Return the decades of learning rate between the lowest and the highest trial that came close to the best.
+
+    Args:
+        lrs: Learning rates, > 0 (damping or γ serve as well).
+        scores: Metric of each trial; NaN (a lost trial) is never close.
+        sign: +1 if higher is better, -1 if lower is.
+        tolerance: Close means worse by at most this fraction of the best score's size.
+
+    Returns:
+        Zero for one good trial; NaN for none. Few trials give a lower bound.
+    """
+    x, y = np.asarray(lrs, dtype=np.float64), sign * np.asarray(scores, dtype=np.float64)
+    valid = np.isfinite(x) & (x > 0) & np.isfinite(y)
+    if not valid.any():
+        return math.nan
+    x, y = x[valid], y[valid]
+    good = x[y >= y.max() - tolerance * abs(y.max())]
+    return float(np.log10(good.max() / good.min()))
+
+
+def divergence_rate(statuses: Sequence[str]) -> float:
+    """Return the share of runs that diverged; failed runs say nothing about stability and are left out."""
+    counted = [status for status in statuses if status != "failed"]
+    return counted.count("diverged") / len(counted) if counted else math.nan
+
+
+def _finite(values: ArrayLike) -> Floats:
+    """Return the finite values as a flat array."""
+    x = np.asarray(values, dtype=np.float64).ravel()
+    return x[np.isfinite(x)]
+
+
+def _is_constant(x: Floats) -> bool:
+    """Return whether all values are equal up to round-off."""
+    return bool(np.ptp(x) <= _ROUND_OFF * np.abs(x).max())

@@ -1,0 +1,155 @@
+"""The tables of a report, as text ready to print: numbers rounded and with their units."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from reports import text
+from reports.frames import Frames, calibrations
+from reports.race import Race
+from reports.stats import Comparison
+from reports.summary import time_to_target, verdict
+from reports.sweep import Search
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of strings.
+
+    Args:
+        title: In sentence case.
+        columns: Headings, with units.
+        rows: Cells, as many as columns.
+        note: How to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def leaderboard(result: Race) -> Table:
+    """Return the standings, with whether each arm is resolved against the best one."""
+    best = result.standings[0].arm if result.standings else ""
+    pairs = {c.second: verdict(c) for c in result.comparisons if c.first == best}
+    rows = (
+        (
+            s.arm,
+            text.estimate(s.metric),
+            text.interval(s.metric),
+            "best mean" if s.arm == best else pairs[s.arm],
+            text.estimate(s.loss),
+            time_to_target(s),
+            f"{s.num_runs - s.num_lost} of {s.num_runs}",
+        )
+        for s in result.standings
+    )
+    name, target = result.metric.name, result.metric.target
+    goal = f"validation {name} {target:g}" if math.isfinite(target) else "the target"
+    columns = ("Arm", f"Test {name}", "95 % interval", "Against the best", "Test loss", f"Time to {goal}")
+    return Table(
+        "Leaderboard",
+        (*columns, "Runs that count"),
+        tuple(rows),
+        f"Mean ± standard deviation over seeds; {name}: {result.metric.good}. The order says nothing where the table "
+        "says “not resolved”. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost "
+        "runs stand below those that did not, and are not tested.",
+    )
+
+
+def comparisons(quantity: str, pairs: Iterable[Comparison]) -> Table:
+    """Return all pairs of arms by one quantity."""
+    rows = (
+        (
+            f"{c.first} − {c.second}",
+            text.difference(c.difference),
+            text.p_value(c.p_holm),
+            verdict(c),
+            text.number(c.detectable, 2),
+            _seeds(c),
+            text.number(c.p_improvement, 2),
+        )
+        for c in pairs
+    )
+    return Table(
+        f"Pairs of arms by {quantity}",
+        ("Pair", "Difference", "p (Holm)", "Verdict", "Resolvable", "Seeds needed", "P(first is better)"),
+        tuple(rows),
+        "Two-sided paired t-test over common seeds, Holm-corrected over the pairs of this table; resolved below 0.05. "
+        "If all seeds differ by the same amount there is no variance to test with: the exact sign-flip test decides. "
+        "Resolvable: the smallest difference that had an 80 % chance to be resolved here. Seeds needed: for an 80 % "
+        "chance to resolve the seen difference. P(first is better), over all pairs of seeds, decides nothing.",
+    )
+
+
+def winners(searches: tuple[Search, ...], metric_name: str) -> Table:
+    """Return the best trial of each arm."""
+    rows = (
+        (
+            s.arm,
+            text.NOTHING if s.best_trial is None else str(s.best_trial),
+            text.number(s.best_score, 4),
+            ", ".join(_setting(name, value, s.edges.get(name)) for name, value in s.hyperparameters.items()),
+            text.number(s.lr_basin_decades, 2),
+            f"{s.num_trials} ({s.num_lost} lost)",
+            text.number(100 * s.divergence_rate, 2) + " %",
+            text.seconds(s.training_s),
+        )
+        for s in searches
+    )
+    columns = ("Arm", "Best trial", f"Validation {metric_name}", "Hyperparameters", "Basin (decades)")
+    return Table(
+        "Tuning winners",
+        (*columns, "Trials", "Diverged", "Training time"),
+        tuple(rows),
+        "The best trial of each search by its validation result at the end; these settings race. Basin: decades of "
+        "learning rate between the trials within 2 % of the best score, a lower bound with few trials. Smallest or "
+        "largest tried: the optimum may lie outside the searched range.",
+    )
+
+
+def calibration(frames: Frames) -> Table:
+    """Return what a step costs, by arm, workers and batch size."""
+    rows = (
+        (
+            row["arm"],
+            text.number(row["num_workers"]),
+            text.number(row["batch_size"]),
+            text.seconds(row["step_s"]),
+            f"{text.seconds(row['step_s_low'])} to {text.seconds(row['step_s_high'])}",
+            text.seconds(row["plain_step_s"]),
+            text.seconds(row["refresh_step_s"]),
+            text.number(row["num_timed_steps"], 6),
+            text.seconds(row["step_s"] * row["steps_per_epoch"]),
+        )
+        for row in calibrations(frames).to_dict("records")
+    )
+    columns = ("Arm", "Workers", "Batch size", "Step", "95 % interval", "Plain step", "Refresh step")
+    note = "Measured alone on the machine, plain and refresh steps apart, combined by their frequency."
+    return Table("Calibration", (*columns, "Steps timed", "Epoch"), tuple(rows), note)
+
+
+def statuses(frames: Frames) -> Table:
+    """Return how many runs ended how, by purpose and arm."""
+    runs = frames.runs
+    names = sorted(runs["status"].dropna().unique())
+    counts = runs.groupby(["purpose", "arm"])["status"].value_counts().unstack(fill_value=0)
+    rows = (
+        (arm, purpose, *(str(row[name]) for name in names), str(int(row.sum())))
+        for (purpose, arm), row in ((index, counts.loc[index]) for index in counts.index)
+    )
+    columns = ("Arm", "Purpose", *(name.replace("_", " ").capitalize() for name in names), "All")
+    return Table("Runs by status", columns, tuple(rows))
+
+
+def _seeds(comparison: Comparison) -> str:
+    """Return the seeds that a pair would need."""
+    return text.NOTHING if comparison.seeds_needed is None else f"{comparison.seeds_needed:,}"
+
+
+def _setting(name: str, value: Any, edge: str | None) -> str:
+    """Return a hyperparameter with its value, and whether that is an extreme."""
+    shown = text.number(value) if isinstance(value, float) else str(value)
+    return f"{name} = {shown}" + (f" ({edge} tried)" if edge else "")

@@ -1,0 +1,35 @@
+import shutil
+import subprocess
+
+import pytest
+
+from reports.figures import FIGURES
+from reports.page import render
+from tests.reports.synthetic import TableSet, study
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=30000 --dump-dom"
+).split()
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+
+
+@pytest.mark.parametrize(
+    ("tables", "scheme"), [(study(), 1), (study(), 0), (TableSet(), 1)], ids=["light", "dark", "empty"]
+)
+def test_draws_every_figure_without_a_console_message(tables, scheme, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(render(tables, title="In a browser"), encoding="utf-8")
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *FLAGS, profile, f"--blink-settings=preferredColorScheme={scheme}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    plots = done.stdout.split('class="plot js-plotly-plot"')[1:]
+    assert len(plots) == len(FIGURES)
+    assert all('class="main-svg"' in plot for plot in plots)

@@ -1,0 +1,203 @@
+import importlib
+import pkgutil
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from reports import figures
+from reports.figures import (
+    FIGURES,
+    bands,
+    base,
+    epoch_time,
+    history,
+    leaderboard,
+    memory,
+    sensitivity,
+    spread,
+    time_curves,
+    tuning,
+)
+from reports.frames import prepare
+from tests.reports.synthetic import frames_of, race_of, run, study, tune_of
+
+ALL_LOST = {
+    "runs": [*race_of({"sgd": [None, None]}), *tune_of("sgd", [({"lr": 0.1}, None), ({"lr": 1.0}, None)])],
+    "epochs": [{"run_id": "sgd0", "attempt": 1, "budget_time_s": 1.0, "epoch": 1.0, "val_loss": None}],
+}
+ONE_RUN = {
+    "runs": race_of({"sgd": [0.9]}),
+    "epochs": [
+        {"run_id": "sgd0", "attempt": 1, "budget_time_s": 1.0, "epoch": 1.0, "val_loss": 0.5, "val_metric": 0.9}
+    ],
+}
+STUDIES = {
+    "empty": frames_of(),
+    "one run": frames_of(**ONE_RUN),
+    "one trial": frames_of(runs=tune_of("sgd", [({"lr": 0.1}, 0.9)])),
+    "all lost": frames_of(**ALL_LOST),
+    "whole": prepare(study()),
+}
+
+
+@pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
+@pytest.mark.parametrize("frames", STUDIES.values(), ids=STUDIES)
+def test_draws_anything(spec, frames):
+    figure = spec.draw(frames)
+    assert isinstance(figure, go.Figure)
+    assert figure.data or figure.layout.annotations[0].text  # an empty figure says what is missing
+
+
+@pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
+def test_whole_study_has_data_and_titled_axes(spec):
+    figure = spec.draw(STUDIES["whole"])
+    assert figure.data
+    titles = [axis.title.text for axis in figure.select_xaxes()]
+    assert titles[-1]
+
+
+@pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
+def test_names_are_escaped_in_plotly_text(spec):
+    figure = spec.draw(prepare(study(rename=dict.fromkeys(["adam", "adafisher"], "<b>x</b>") | {"adam": "<i>y</i>"})))
+    texts = [str(trace.name) + str(trace.hovertemplate) for trace in figure.data]
+    texts += [str(axis.ticktext) for axis in figure.select_yaxes()]
+    assert not any("<b>x" in text or "<i>y" in text for text in texts)
+
+
+def test_every_module_with_a_figure_is_in_the_table():
+    modules = [importlib.import_module(f"reports.figures.{m.name}") for m in pkgutil.iter_modules(figures.__path__)]
+    assert {m.FIGURE.name for m in modules if hasattr(m, "FIGURE")} == set(FIGURES)
+    assert all(name == spec.name for name, spec in FIGURES.items())
+
+
+def test_an_arm_keeps_its_style_and_no_two_share_one():
+    styles = base.arm_styles([f"arm{i}" for i in range(35)])
+    assert len({(s.color, s.dash) for s in styles.values()}) == 35
+    whole = STUDIES["whole"]
+    expected = base.arm_styles(whole.arms)["adafisher"].color
+    for name in ("time_curves", "spread", "history"):
+        lines = [t for t in FIGURES[name].draw(whole).data if t.name == "adafisher" and t.mode == "lines"]
+        assert {t.line.color for t in lines} == {expected}
+
+
+def test_leaderboard_values():
+    board = leaderboard.data(frames_of(runs=race_of({"sgd": [0.9, 0.92], "adam": [0.95, None]})))
+    rows = board.rows.set_index(["arm", "quantity"])
+    assert list(board.rows["arm"].unique()) == ["sgd", "adam"]  # adam lost a run
+    assert rows.loc[("sgd", "test_metric"), "mean"] == pytest.approx(0.91)
+    assert rows.loc[("adam", "test_metric"), "note"] == "1 of 2 runs lost"
+    assert rows.loc[("sgd", "time_to_target_s"), "note"] == "reached in 0 of 2 runs"
+    assert len(board.seeds[board.seeds["quantity"] == "test_metric"]) == 3
+
+
+def test_time_to_target_has_a_mean_only_if_all_reached_it():
+    runs = race_of({"sgd": [0.96, 0.97], "adam": [0.96, 0.97]})
+    for row, seconds in zip(runs, [2.0, 4.0, 1.0, None], strict=True):
+        row["time_to_target_s"] = seconds
+    rows = leaderboard.data(frames_of(runs=runs)).rows
+    times = rows[rows["quantity"] == "time_to_target_s"].set_index("arm")["mean"]
+    assert times["sgd"] == 3.0 and np.isnan(times["adam"])
+
+
+def test_band_interpolates_within_each_curves_range():
+    long, short = pd.DataFrame({"t": [0.0, 2.0], "v": [0.0, 2.0]}), pd.DataFrame({"t": [0.0, 1.0], "v": [1.0, 3.0]})
+    line = bands.band([long, short], "t", "v")
+    assert line["x"].tolist() == [0.0, 1.0, 2.0]
+    assert line["mean"].tolist() == [0.5, 2.0, 2.0]
+    assert line["low"].tolist() == [0.0, 1.0, 2.0] and line["high"].tolist() == [1.0, 3.0, 2.0]
+
+
+def test_band_is_decimated():
+    curve = pd.DataFrame({"t": np.arange(5000.0), "v": np.arange(5000.0)})
+    line = bands.band([curve], "t", "v")
+    assert len(line) == bands.MAX_POINTS
+    assert line["mean"].to_numpy() == pytest.approx(line["x"].to_numpy())
+
+
+def test_curves_mark_the_end_of_lost_runs():
+    epochs = [
+        {"run_id": "sgd0", "attempt": 1, "budget_time_s": t, "val_loss": loss, "val_metric": 0.5}
+        for t, loss in [(1.0, 2.0), (2.0, 9.0), (3.0, float("nan"))]
+    ]
+    curves = time_curves.data(frames_of(runs=race_of({"sgd": [None]}), epochs=epochs))
+    ends = curves.ends.set_index("quantity")
+    assert ends.loc["val_loss", ["x", "y"]].tolist() == [2.0, 9.0]
+
+
+def test_sensitivity_keeps_lost_trials_and_draws_crosses():
+    data = sensitivity.data(frames_of(runs=tune_of("sgd", [({"lr": 0.1}, 0.9), ({"lr": 1.0}, None)])))
+    assert data.trials["lr"].tolist() == [0.1, 1.0]
+    assert data.trials["score"].isna().tolist() == [False, True]
+    crosses = [t for t in sensitivity.plot(data).data if t.marker.symbol == "x"]
+    assert [list(t.x) for t in crosses] == [[1.0]]
+
+
+def test_epoch_time_values():
+    calibrate = run(
+        "c",
+        purpose="calibrate",
+        step_s=0.01,
+        step_s_low=0.009,
+        step_s_high=0.012,
+        plain_step_s=0.008,
+        refresh_step_s=0.03,
+    )
+    rows = epoch_time.data(frames_of(runs=[calibrate, run("r", num_steps=200, num_epochs=10.0)])).rows
+    values = rows.loc[0, ["epoch_s", "epoch_low_s", "epoch_high_s", "plain_ms", "refresh_ms"]].tolist()
+    assert values == pytest.approx([0.2, 0.18, 0.24, 8.0, 30.0])
+
+
+def test_memory_values():
+    runs = [run(str(i), optimizer_state_bytes=size, parameter_bytes=100) for i, size in enumerate([0, 200])]
+    rows = memory.data(frames_of(runs=runs)).rows
+    assert rows.loc[0, ["arm", "state_bytes", "ratio"]].tolist() == ["sgd", 200.0, 2.0]
+
+
+def test_history_values():
+    scores = [None, 0.8, 0.7, 0.9]
+    data = history.data(frames_of(runs=tune_of("sgd", [({"lr": 0.1}, s) for s in scores])))
+    assert data.trials["best"].tolist()[1:] == [0.8, 0.8, 0.9]
+    assert np.isnan(data.trials["best"].iloc[0])
+    assert data.trials["count"].tolist() == [1, 2, 3, 4]
+
+
+def test_history_of_a_loss_goes_down():
+    runs = [row | {"metric_goal": "minimize"} for row in tune_of("sgd", [({"lr": 0.1}, s) for s in (3.0, 2.0, 4.0)])]
+    assert history.data(frames_of(runs=runs)).trials["best"].tolist() == [3.0, 2.0, 2.0]
+
+
+def test_importances_find_the_hyperparameter_that_matters():
+    rng = np.random.default_rng(0)
+    points = [({"lr": 10 ** rng.uniform(-4, 0), "gamma": rng.uniform(0, 1)}, 0.0) for _ in range(24)]
+    points = [(p, 0.9 - 0.1 * (np.log10(p["lr"]) + 2) ** 2) for p, _ in points]
+    rows = tuning.data(frames_of(runs=tune_of("sgd", points))).rows.set_index("hyperparameter")["importance"]
+    assert rows["lr"] > 0.8
+    assert rows.sum() == pytest.approx(1.0)
+
+
+def test_importances_say_what_they_lack():
+    few = tune_of("sgd", [({"lr": 0.1 * i, "gamma": 0.1 * i}, 0.9) for i in range(1, 4)])
+    single = tune_of("adam", [({"lr": 0.1 * i}, 0.9) for i in range(1, 10)])
+    data = tuning.data(frames_of(runs=few + single))
+    assert data.rows.empty
+    assert "too few trials (3 finished" in data.skipped["sgd"]
+    assert data.skipped["adam"] == "fewer than two hyperparameters vary"
+    assert "too few trials" in tuning.plot(data).layout.annotations[0].text
+
+
+def test_spread_values_and_what_the_note_says():
+    metrics = [
+        {
+            "run_id": f"adafisher{seed}",
+            "attempt": 1,
+            "step": 10,
+            "name": "preconditioner_spread_p95_p05",
+            "value": value,
+        }
+        for seed, value in enumerate([2.0, 4.0])
+    ]
+    data = spread.data(frames_of(runs=race_of({"adafisher": [0.9, 0.9]}), metrics=metrics))
+    assert data.lines[["x", "mean", "low", "high"]].to_numpy().tolist() == [[10.0, 3.0, 2.0, 4.0]]
+    assert "(1+λ)/λ" in spread.FIGURE.note and "SGD with momentum" in spread.FIGURE.note

@@ -1,0 +1,75 @@
+import subprocess
+import sys
+
+import pandas as pd
+
+from reports.frames import by_workload, calibrations, metric_of, prepare, race_runs, tune_runs
+from tests.reports.synthetic import TableSet, frames_of, race_of, run
+
+
+def test_only_the_last_attempt_counts():
+    runs = [run("r", attempt=1, status="failed"), run("r", attempt=2, status="completed", test_metric=0.9)]
+    epochs = [{"run_id": "r", "attempt": 1, "epoch": 1.0}, {"run_id": "r", "attempt": 2, "epoch": 2.0}]
+    frames = frames_of(runs=runs, epochs=epochs)
+    assert frames.runs["status"].tolist() == ["completed"]
+    assert frames.epochs["epoch"].tolist() == [2.0]
+
+
+def test_missing_columns_and_mixed_types_become_nan_and_floats():
+    frames = frames_of(runs=[run("a", lr="0.1"), run("b", lr=pd.NA)])
+    assert frames.runs["lr"].tolist()[0] == 0.1
+    assert frames.runs["damping"].isna().all()
+    assert frames.runs["seed"].dtype == "float64"
+
+
+def test_nullable_types_of_the_store_become_floats():
+    runs = pd.DataFrame([run("a", num_steps=5), run("b", num_steps=None)]).astype({"num_steps": "Int64"})
+    tables = TableSet()
+    tables.runs = runs
+    steps = prepare(tables).runs["num_steps"]
+    assert steps.dtype == "float64"
+    assert steps.isna().tolist() == [False, True]
+
+
+def test_lost_runs_are_marked_and_have_no_metric():
+    runs = race_runs(frames_of(runs=race_of({"sgd": [0.9, None]}) + [run("x", seed=2, test_metric=float("inf"))]))
+    assert runs.sort_values("seed")["is_lost"].tolist() == [False, True, True]
+    assert runs["test_metric"].notna().sum() == 1
+
+
+def test_paper_splits_are_scored_on_test():
+    paper = run("p", purpose="tune", splits="paper", test_metric=0.8)
+    standard = run("s", purpose="tune", val_metric=0.7, test_metric=0.9)
+    assert tune_runs(frames_of(runs=[paper, standard])).set_index("run_id")["score"].to_dict() == {"p": 0.8, "s": 0.7}
+
+
+def test_metric_of_a_loss():
+    metric = metric_of(frames_of(runs=[run("a", metric_name="perplexity", metric_goal="minimize", target=30.0)]))
+    assert metric.good == "lower is better"
+    assert metric.meets(29.0) and metric.meets(30.0) and not metric.meets(31.0)
+
+
+def test_metric_without_a_target_is_always_met():
+    assert metric_of(frames_of(runs=[run("a", target=None)])).meets(0.0)
+
+
+def test_workloads_keep_the_arms_of_the_study():
+    frames = frames_of(runs=[run("a", arm="adam"), run("b", arm="sgd", workload="iris")])
+    assert [(name, part.arms, len(part.runs)) for name, part in by_workload(frames)] == [
+        ("digits", ("adam", "sgd"), 1),
+        ("iris", ("adam", "sgd"), 1),
+    ]
+
+
+def test_calibrations_find_the_steps_per_epoch_of_the_same_setting():
+    runs = [
+        run("c", purpose="calibrate", step_s=0.01),
+        run("r", num_steps=200, num_epochs=10.0),
+        run("t", num_workers=1, num_steps=300, num_epochs=10.0),
+    ]
+    assert calibrations(frames_of(runs=runs))["steps_per_epoch"].tolist() == [20.0]
+
+
+def test_importing_the_page_loads_neither_torch_nor_ray():
+    code = "import sys, reports.page; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

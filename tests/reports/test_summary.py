@@ -1,0 +1,151 @@
+import json
+
+import pytest
+
+from reports.race import race
+from reports.summary import summarize
+from reports.sweep import sweep
+from tests.reports.synthetic import frames_of, race_of, run, tune_of
+
+CLEAR = {"sgd": [0.90, 0.91, 0.905, 0.902], "adam": [0.961, 0.970, 0.966, 0.962]}
+NOISY = {"sgd": [0.96, 0.97, 0.98], "adam": [0.98, 0.96, 0.975]}
+
+
+def summary_of(scores, **tables):
+    return summarize(frames_of(runs=race_of(scores), **tables))
+
+
+def has(sentences, *parts):
+    return any(all(part in sentence for part in parts) for sentence in sentences)
+
+
+def test_resolved_winner():
+    summary = summary_of(CLEAR)
+    assert summary.winner == "adam"
+    assert summary.headline.startswith("adam wins: mean test accuracy 0.9647 ± 0.0041, resolved against the other arm.")
+    assert has(summary.results, "adam against sgd: resolved, +0.06 in mean test accuracy (p ")
+    assert has(summary.results, "Lowest mean test loss: adam", "resolved against sgd")
+
+
+def test_not_resolved():
+    summary = summary_of(NOISY)
+    assert summary.winner is None
+    assert summary.headline.startswith("No winner: not resolved. adam has the best mean test accuracy")
+    assert "noise could explain its lead over sgd" in summary.headline
+    assert has(summary.results, "not resolved", "smallest difference that 3 seeds could have resolved", "would need")
+
+
+def test_lower_is_better_for_a_loss():
+    rows = [row | {"metric_goal": "minimize", "target": 0.93} for row in race_of(CLEAR)]
+    summary = summarize(frames_of(runs=rows))
+    assert summary.winner == "sgd"
+    assert has(summary.cautions, "adam did not reach target 0.93")
+
+
+def test_winner_below_target_is_flagged_in_the_headline():
+    summary = summary_of({arm: [s - 0.1 for s in scores] for arm, scores in CLEAR.items()})
+    assert summary.headline.endswith("It did not reach target 0.95.")
+    assert has(summary.cautions, "adam did not reach target 0.95")
+
+
+def test_a_diverged_seed_loses_and_is_not_tested():
+    summary = summary_of({**CLEAR, "adafisher": [0.99, 0.99, 0.99, None]})
+    assert summary.winner == "adam"
+    assert "that lost no run" in summary.headline
+    assert has(summary.results, "adafisher lost 1 of 4 race runs")
+    assert has(summary.cautions, "1 of 12 race runs diverged: adafisher 1.")
+
+
+def test_order_puts_lost_runs_last():
+    result = race(frames_of(runs=race_of({"a": [0.99, None], "b": [0.5, 0.6], "c": [None, None]})))
+    assert [standing.arm for standing in result.standings] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "headline"),
+    [
+        ({}, "No winner: there are no race runs yet."),
+        ({"sgd": [None, None], "adam": [None]}, "No winner: every arm lost race runs"),
+        ({"sgd": [0.97, 0.98]}, "No winner: sgd is the only arm in the race"),
+        ({"sgd": [0.97, 0.98], "adam": [None, 0.9]}, "No winner: sgd is the only arm that lost no race run"),
+        ({"sgd": [0.97], "adam": [0.9]}, "No winner: not resolved."),
+    ],
+    ids=["no race", "all lost", "one arm", "one arm left", "one seed"],
+)
+def test_headlines_without_a_winner(scores, headline):
+    assert summary_of(scores).headline.startswith(headline)
+
+
+def test_few_and_unequal_seeds():
+    cautions = summary_of({"sgd": [0.9, 0.91, 0.92], "adam": [0.9, 0.93]}).cautions
+    assert has(cautions, "Fewer than 10 seeds an arm (2)")
+    assert has(cautions, "different numbers of race runs", "sgd 3", "adam 2")
+
+
+def test_missing_runs():
+    summary = summarize(frames_of(runs=race_of(NOISY)), planned=10)
+    assert has(summary.cautions, "4 of 10 planned runs are missing")
+
+
+def test_edges_of_the_search():
+    points = [
+        ({"lr": lr, "gamma": gamma}, score) for lr, gamma, score in [(0.1, 0.1, 0.8), (0.2, 0.9, 0.7), (0.3, 0.5, 0.9)]
+    ]
+    (search,) = sweep(frames_of(runs=tune_of("sgd", points)))
+    assert (search.best_trial, search.best_score, search.edges) == (2, 0.9, {"lr": "largest"})
+    assert search.training_s == 12.0
+    summary = summarize(frames_of(runs=tune_of("sgd", points)))
+    assert has(summary.cautions, "sgd: the best lr (0.3) is the largest tried")
+    assert has(summary.costs, "sgd 12 s in 3 trials")
+
+
+def test_search_where_all_trials_diverged():
+    (search,) = sweep(frames_of(runs=tune_of("sgd", [({"lr": 0.1}, None)] * 4)))
+    assert (search.best_trial, search.hyperparameters, search.edges, search.divergence_rate) == (None, {}, {}, 1.0)
+
+
+def test_drift_overshoot_and_load():
+    fields = {
+        "train_time_s": 12.0,
+        "budget_time_s": 10.0,
+        "budget_seconds": 9.0,
+        "overshoot_s": 1.0,
+        "load_before": 9.0,
+    }
+    cautions = summarize(frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **fields))).cautions
+    assert has(cautions, "Calibration drift", "sgd 1.20 in race runs")
+    assert has(cautions, "2 runs missed the budget by more than 2%, at most 11.1%")
+    assert has(cautions, "2 race or calibration runs started on a busy machine (load average up to 9)")
+
+
+def test_machines_and_mixed_settings():
+    environments = [json.dumps({"commit": commit}) for commit in ("aaa", "bbb")]
+    runs = [
+        run(str(i), seed=i, test_metric=0.9, hostname=f"host{i}", num_workers=i + 1, environment=environment)
+        for i, environment in enumerate(environments)
+    ]
+    cautions = summarize(frames_of(runs=runs)).cautions
+    assert has(cautions, "2 hosts: host0 and host1")
+    assert has(cautions, "2 commits: aaa and bbb")
+    assert has(cautions, "The race mixes num_workers 1 and 2")
+
+
+def test_grain_of_the_metric():
+    cautions = summary_of({"sgd": [n / 270 for n in (250, 251, 255, 260)]}).cautions
+    assert has(cautions, "moves in steps of 0.0037")
+    assert not has(summary_of({"sgd": [0.9123, 0.9371, 0.9519, 0.96]}).cautions, "moves in steps")
+
+
+def test_a_constant_preconditioner_is_no_evidence_for_curvature():
+    metrics = [
+        {"run_id": "released0", "attempt": 1, "step": step, "name": "preconditioner_spread_p95_p05", "value": value}
+        for step, value in [(1, 3.0), (600, 1.004)]
+    ]
+    cautions = summary_of({"released": [0.97]}, metrics=metrics).cautions
+    assert has(cautions, "released", "within a factor of 1.00", "SGD with momentum")
+
+
+def test_time_to_the_target_is_not_averaged_where_a_run_missed_it():
+    runs = race_of({"sgd": [0.96, 0.97]})
+    runs[0]["time_to_target_s"] = 2.0
+    assert has(summarize(frames_of(runs=runs)).results, "sgd reached in 1 of 2 runs")
