@@ -1,0 +1,79 @@
+"""Studies on a real Ray: samplers that learn, and runs that fail in a worker group."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from optimizers import OptimizerSpec
+from optimizers.sgd import SPEC as SGD
+from suite.config import Arm, Budget
+from suite.execution.conduct import conduct
+from suite.results import Store
+from suite.study import Race, Study, Tuning, expand
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+class FailingOnWorkerOneError(torch.optim.SGD):
+    """Raises in its fifth step, on the second worker alone: the first one waits in a collective."""
+
+    def step(self, closure: object = None) -> None:
+        self.num_steps = getattr(self, "num_steps", 0) + 1
+        if self.num_steps == 5 and torch.distributed.get_rank() == 1:
+            raise ArithmeticError("worker 1 has had enough")
+        super().step()
+
+
+def build_failing(model: nn.Module, config: object) -> FailingOnWorkerOneError:
+    return FailingOnWorkerOneError(model.parameters(), lr=config.lr)
+
+
+FAILING = OptimizerSpec(name="failing", config=SGD.config, build=build_failing, search_space=SGD.search_space)
+
+SHORT = Budget(kind="steps", amount=20)
+SWEEP = Study(
+    name="tpe",
+    question="Does a sampler that learns keep to the planned trial numbers?",
+    workload="digits",
+    arms=(Arm(name="sgd", optimizer="sgd"),),
+    batch_size=64,
+    tune=Tuning(num_trials=2, sampler="tpe", budget=SHORT),
+)
+RACE = Study(
+    name="failing",
+    question="Does a run that fails on one worker stop the others?",
+    workload="digits",
+    arms=(Arm(name="failing", optimizer="tests.test_ray:FAILING"), Arm(name="sgd", optimizer="sgd")),
+    batch_size=64,
+    race=Race(seeds=(1, 2), num_workers=2, budget=SHORT),
+)
+
+
+def test_a_learning_sampler_extends_a_sweep_and_leaves_what_is_finished(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "results"), SWEEP.name)
+    conduct(SWEEP, store, print)
+    first = store.finished()
+    longer = replace(SWEEP, tune=replace(SWEEP.tune, num_trials=4))
+    conduct(longer, store, print)
+    finished = store.finished()
+    assert sorted(row["trial"] for row in finished.values()) == [0, 1, 2, 3]
+    assert set(finished) == {run.run_id for run in expand(longer)}
+    assert {run_id: finished[run_id] for run_id in first} == first
+    assert len({row["lr"] for row in finished.values()}) == 4
+
+
+def test_a_run_that_fails_on_one_worker_is_a_row_and_the_rest_goes_on(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "results"), RACE.name)
+    conduct(RACE, store, print)
+    rows = store.finished().values()
+    assert {(row["arm"], row["seed"]): row["status"] for row in rows} == {
+        ("failing", 1): "failed",
+        ("failing", 2): "failed",
+        ("sgd", 1): "completed",
+        ("sgd", 2): "completed",
+    }
+    errors = [row["error"] for row in rows if row["status"] == "failed"]
+    assert all("worker 1 has had enough" in error for error in errors)
