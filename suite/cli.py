@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite import __version__
 from suite.errors import UsageError, known
 
 if TYPE_CHECKING:
+    from suite.results import Store
     from suite.study import Study
 
 DEFAULT_STUDY = "digits"
@@ -48,10 +49,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fisherbench: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fisherbench", description="Benchmark optimizers under equal wall-clock budgets."
-    )
+    parser = _Parser(prog="fisherbench", description="Benchmark optimizers under equal wall-clock budgets.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -104,14 +110,18 @@ def _parser() -> argparse.ArgumentParser:
 def _sweep(arguments: argparse.Namespace) -> None:
     study = _study(arguments)
     if study.tune is None:
-        raise UsageError(f"the study {study.name!r} has no sweep; use `fisherbench run {study.name}`")
+        raise UsageError(
+            f"the study {study.name!r} has no sweep; use `fisherbench run {arguments.study or study.name}`"
+        )
     _conduct(study, arguments)
 
 
 def _race(arguments: argparse.Namespace) -> None:
     study = _study(arguments)
     if study.race is None:
-        raise UsageError(f"the study {study.name!r} has no race; use `fisherbench sweep {study.name}`")
+        raise UsageError(
+            f"the study {study.name!r} has no race; use `fisherbench sweep {arguments.study or study.name}`"
+        )
     if arguments.given:
         study = _with_given(study, arguments.given)
     _conduct(study, arguments, stages=("race",))
@@ -156,7 +166,7 @@ def _module(path: Path) -> Any:  # noqa: ANN401
         spec.loader.exec_module(module)
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001  # a user's file may raise anything
+    except Exception as error:  # a user's file may raise anything
         raise UsageError(f"{str(path)!r} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
@@ -200,14 +210,14 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
     store = Store(uri, study.name)
     has_news = conduct(study, store, _say, stages=stages)
     if has_news or not store.folder.has(REPORT):
-        _write_report(store, study)
+        _write_report(store)
     print(f"report: {store.folder.path(REPORT)}")
 
 
 def _train_once(arguments: argparse.Namespace) -> None:
     from suite import workloads
     from suite.config import Arm, Budget, Run
-    from suite.execution.conduct import do_single
+    from suite.execution.conduct import check_run, do_single
     from suite.results import Store
 
     run = Run(
@@ -220,21 +230,29 @@ def _train_once(arguments: argparse.Namespace) -> None:
         batch_size=workloads.find(arguments.workload).batch_size,
         num_workers=arguments.workers,
     )
-    store = Store(_absolute(arguments.results or "results/single"), "single")
-    do_single(run, store, _say)
+    check_run(run)
+    if arguments.dry_run:
+        print(f"{run.purpose}: {run.workload} with {run.arm.name}, {run.budget} on {run.num_workers} worker(s)")
+        return
+    do_single(run, Store(_absolute(arguments.results or "results/single"), run.study), _say)
 
 
-def _write_report(store: Any, study: "Study | None") -> None:  # noqa: ANN401
+def _write_report(store: "Store") -> None:
     from reports.page import render
 
-    frames = store.load()
-    page = render(frames, title=study.question if study else store.study)
+    plan = store.read_plan()
+    page = render(
+        store.load(),
+        title=plan.get("question", store.study),
+        planned=plan.get("num_runs"),
+        provenance=plan.get("study"),
+    )
     store.folder.write(REPORT, page.encode())
 
 
 def _report(arguments: argparse.Namespace) -> None:
     store = _stored(arguments.study)
-    _write_report(store, None)
+    _write_report(store)
     print(f"report: {store.folder.path(REPORT)}")
 
 
@@ -248,7 +266,7 @@ def _query(arguments: argparse.Namespace) -> None:
     print(render(query(frame, arguments.where, arguments.columns), arguments.format))
 
 
-def _stored(study: str | None) -> Any:  # noqa: ANN401
+def _stored(study: str | None) -> "Store":
     """Open the results of a study by its name, or by their directory or URI."""
     from suite.results import Store
 

@@ -65,6 +65,8 @@ class Budget:
             )
         if self.mode not in {"calibrated", "live"}:
             raise UsageError(f"budget mode must be calibrated or live, but got {self.mode!r}")
+        if self.mode == "live" and not self.is_time:
+            raise UsageError(f"live goes with a budget that is a time, but got {self.amount:g} {self.kind}, live")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -103,7 +105,7 @@ class Budget:
         return self.kind in {"wall_clock", "wall_clock_of"}
 
     def __str__(self) -> str:
-        amount = f"{self.amount:g}"
+        amount = f"{self.amount:.15g}"
         texts = {"wall_clock": f"{amount}s", "wall_clock_of": f"{amount} epochs of {self.reference}"}
         text = texts.get(self.kind, f"{amount} {self.kind}")
         return f"{text}, {self.mode}" if self.is_time else text
@@ -213,5 +215,14 @@ class Run:
     @property
     def run_id(self) -> str:
         """Hash of the plan: 16 hexadecimal digits, the same in every process and on every machine."""
-        plan = json.dumps([IDENTITY_VERSION, asdict(self)], sort_keys=True)
+        plan = json.dumps([IDENTITY_VERSION, _canonical(asdict(self))], sort_keys=True)
         return hashlib.sha256(plan.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Any:  # noqa: ANN401
+    """Return a plan in which equal numbers are written alike: 4.0 as 4."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,6 +1,6 @@
 """A study: a set of runs that answers one question, and its pure expansion into those runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -9,6 +9,7 @@ from suite.config import Arm, Budget, Purpose, Run, Schedule
 from suite.errors import UsageError, known
 
 Sampler = Literal["sobol", "tpe", "gp"]
+STAGES = ("tune", "race")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +105,8 @@ class Study:
             raise UsageError(f"a study needs at least one arm and different names, but got {names}")
         if self.tune is None and self.race is None:
             raise UsageError(f"the study {self.name!r} has neither a sweep nor a race")
+        if self.tune and self.splits == "paper":
+            raise UsageError("a sweep selects on the validation split, so it needs splits='standard', but got 'paper'")
         if self.tune and self.race and self.tune.seed in self.race.seeds:
             raise UsageError(f"race seeds must be fresh, but {self.tune.seed} is the seed of the sweep")
         for budget in [part.budget for part in (self.tune, self.race) if part]:
@@ -158,20 +161,22 @@ def resolve_search_space(arm: Arm) -> Mapping[str, optimizers.Float | optimizers
     return left
 
 
-def expand(study: Study) -> list[Run]:
-    """Return every run of a study, in the order in which they are done.
+def expand(study: Study, stages: Collection[str] = STAGES) -> list[Run]:
+    """Return every run of a study, each once, in the order in which they are done.
 
     Calibrations come before the runs whose budgets they turn into steps. Trials alternate over the arms, races over the
     seeds, so that slow drift of the machine falls on all arms alike.
 
     Args:
         study: A study.
+        stages: Only these, ``tune`` or ``race``.
 
     Returns:
         Its runs; a pure function of the study.
     """
-    trials, races = tuning_runs(study), race_runs(study)
-    return [*calibrations(trials), *trials, *calibrations(races), *races]
+    trials = tuning_runs(study) if "tune" in stages else []
+    races = race_runs(study) if "race" in stages else []
+    return list({run.run_id: run for run in [*calibrations(trials), *trials, *calibrations(races), *races]}.values())
 
 
 def tuning_runs(study: Study) -> list[Run]:
@@ -253,6 +258,7 @@ def calibration_of(run: Run) -> Run:
         trial=None,
         sampler=None,
         schedule=Schedule(),
+        stop_at_target=False,
     )
 
 

@@ -5,9 +5,9 @@ The store is the only durable truth. Whatever kills this process, the same comma
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from suite.execution.execute import (
     stored_calibrations,
 )
 from suite.results import Store
-from suite.study import Study, calibrations, expand, race_runs, tuning_runs
+from suite.study import STAGES, Study, calibrations, expand, race_runs, tuning_runs
 from suite.training.workers import Workers
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -43,12 +43,28 @@ def check(study: Study) -> None:
         UsageError: If a workload, an optimizer or a hyperparameter is unknown, or a search space leaves its range.
     """  # noqa: DOC502
     for run in {run.arm.name: run for run in expand(study)}.values():
-        workloads.find(run.workload)
-        configure(run, {})
+        check_run(run)
     for run in tuning_runs(study)[: len(study.arms)]:
         for name, atom in (run.arm.search_space or {}).items():
             for value in getattr(atom, "choices", None) or (atom.low, atom.high):  # type: ignore[union-attr]
                 configure(run, {name: value})
+
+
+def check_run(run: Run) -> None:
+    """Refuse a run that cannot be done, before anything starts.
+
+    Args:
+        run: The plan.
+
+    Raises:
+        UsageError: If something that it names is unknown or out of range, or its batch exceeds the training data.
+    """  # noqa: DOC502
+    reference = run.budget.reference
+    if run.purpose == "single" and reference not in {None, run.arm.name}:
+        raise UsageError(f"one training has one arm, {run.arm.name!r}: its budget cannot be the time of {reference!r}")
+    num_samples = len(look_up(Job(run=run, hyperparameters={}, calibrations={})).data.train)
+    if run.batch_size > num_samples:
+        raise UsageError(f"batch_size must be <= the {num_samples} training samples, but got {run.batch_size}")
 
 
 def due(runs: Sequence[Run], finished: Rows) -> list[Run]:
@@ -64,7 +80,7 @@ def due(runs: Sequence[Run], finished: Rows) -> list[Run]:
     return [run for run in runs if run.run_id not in finished]
 
 
-def conduct(study: Study, store: Store, say: Say, *, stages: Sequence[str] = ("tune", "race")) -> bool:
+def conduct(study: Study, store: Store, say: Say, *, stages: Collection[str] = STAGES) -> bool:
     """Do what a study still lacks; Ray starts only if something is due.
 
     Args:
@@ -79,31 +95,30 @@ def conduct(study: Study, store: Store, say: Say, *, stages: Sequence[str] = ("t
     Raises:
         UsageError: If another process works on the same results, or a race has no winners to run.
     """  # noqa: DOC502
+    if "tune" not in stages:
+        winners(study, store.finished())  # says what is missing before anything is written or started
+    store.create()
     with _exclusive(store):
-        trials = tuning_runs(study) if "tune" in stages else []
-        races = race_runs(study) if "race" in stages else []
-        finished = store.finished()
-        planned = [*calibrations(trials), *trials, *calibrations(races), *races]
-        missing = due([*trials, *races], finished)
-        if not missing:
-            say(f"all {len(planned)} runs are done")
+        store.write_plan({"question": study.question, "num_runs": len(expand(study)), "study": asdict(study)})
+        planned, finished = expand(study, stages), store.finished()
+        missing = due(planned, finished)
+        if not [run for run in missing if run.purpose != "calibrate"]:
+            say(f"all {len(planned) - len(missing)} runs are done")
         else:
-            if not trials:
-                winners(study, finished)  # says what is missing before Ray starts
-            say(f"{len(planned) - len(due(planned, finished))} of {len(planned)} runs are done; starting Ray")
-            _do(study, trials, races, store, say)
+            say(f"{len(planned) - len(missing)} of {len(planned)} runs are done; starting Ray")
+            _do(study, stages, store, say)
         return _tidy(study, store)
 
 
-def _do(study: Study, trials: list[Run], races: list[Run], store: Store, say: Say) -> None:
+def _do(study: Study, stages: Collection[str], store: Store, say: Say) -> None:
     from suite.execution.progress import Progress
     from suite.execution.session import ray_session
 
-    planned = [*calibrations(trials), *trials, *calibrations(races), *races]
-    with ray_session() as scratch, Progress(planned, store.finished(), store, say):
-        if due(trials, store.finished()):
+    trials, races = tuning_runs(study), race_runs(study)
+    with ray_session() as scratch, Progress(expand(study, stages), store.finished(), store, say):
+        if "tune" in stages and due(trials, store.finished()):
             _tune(trials, store, scratch, say)
-        if due(races, store.finished()):
+        if "race" in stages and due(races, store.finished()):
             _race(study, races, store, scratch, say)
 
 
@@ -235,13 +250,10 @@ def do_single(run: Run, store: Store, say: Say) -> None:
         run: The plan.
         store: Its results.
         say: Prints a line of progress.
-
-    Raises:
-        UsageError: If something it names is unknown or out of range.
-    """  # noqa: DOC502
+    """
     from suite.execution.progress import describe
 
-    look_up(Job(run=run, hyperparameters={}, calibrations={}))
+    store.create()
     with _exclusive(store):
         if run.run_id not in store.finished():
             _do_single(run, store, say)

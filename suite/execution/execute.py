@@ -22,7 +22,7 @@ from suite.errors import UsageError
 from suite.execution import provenance
 from suite.results import SCHEMA_VERSION, Store
 from suite.training.assembly import Task
-from suite.training.calibration import Calibration, calibrate
+from suite.training.calibration import Calibration, CalibrationError, calibrate
 from suite.training.clock import TrainClock
 from suite.training.limits import Limit, LiveLimit, StepLimit
 from suite.training.loop import Outcome, train
@@ -80,6 +80,11 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
     Raises:
         RuntimeError: If the run failed on this worker while others may wait for it: their group cannot go on.
     """
+    lacking = _uncalibrated(job)
+    if lacking:
+        if workers.rank == 0:
+            record_failure(job, store, f"what a step of {lacking} costs is not known: its calibration failed")
+        return "failed"
     started_at = datetime.now(UTC)
     load = provenance.load_average()
     torch.set_num_threads(job.run.num_threads)
@@ -87,10 +92,10 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
     failure: Exception | None = None
     try:
         outcome = _train(job, workers, checkpoint)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         failure = error
         outcome = Outcome(status=failure_status(error), columns={"error": traceback.format_exc()})
-    if workers.rank == 0 or failure is not None:
+    if workers.rank == 0 or (failure is not None and not store.has(job.run.run_id, job.attempt)):
         row = _row(job, outcome) | {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
         store.write(row, {"epochs": outcome.epochs, "steps": outcome.steps, "metrics": outcome.metrics})
         checkpoint.remove()
@@ -102,6 +107,8 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
 def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) -> dict[str, Calibration]:
     """Measure what a step of each arm costs, all arms in turn, and write a row for each; a collective call.
 
+    An arm that cannot take a step is a row with the status ``failed``, and the others are measured without it.
+
     Args:
         jobs: One an arm, all of one workload, batch size, workers and threads.
         store: Where rank 0 writes the rows.
@@ -109,18 +116,30 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
 
     Returns:
         By arm.
+
+    Raises:
+        RuntimeError: If an arm failed on this worker while others may wait for it: their group cannot go on.
     """
-    if not jobs:
-        return {}
-    started_at = datetime.now(UTC)
-    load = provenance.load_average()
-    torch.set_num_threads(jobs[0].run.num_threads)
-    measured = calibrate([look_up(job) for job in jobs], workers)
-    if workers.rank == 0:
-        for job, calibration in zip(jobs, measured, strict=True):
-            times = {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
-            store.write(_row(job, Outcome(columns=asdict(calibration))) | times, {})
-    return {job.run.arm.name: calibration for job, calibration in zip(jobs, measured, strict=True)}
+    left = list(jobs)
+    while left:
+        torch.set_num_threads(left[0].run.num_threads)
+        times = {"started_at": datetime.now(UTC), "load_before": provenance.load_average()}
+        try:
+            measured = calibrate([look_up(job) for job in left], workers)
+        except CalibrationError as error:
+            failed = next(job for job in left if job.run.arm.name == error.arm)
+            left.remove(failed)
+            reason = "".join(traceback.format_exception(error.__cause__))
+            record_failure(failed, store, reason, failure_status(error.__cause__))
+            if workers.num_workers > 1:
+                raise RuntimeError(str(error)) from error
+            continue
+        if workers.rank == 0:
+            for job, calibration in zip(left, measured, strict=True):
+                row = _row(job, Outcome(columns=asdict(calibration)))
+                store.write(row | times | {"finished_at": datetime.now(UTC)}, {})
+        return {job.run.arm.name: calibration for job, calibration in zip(left, measured, strict=True)}
+    return {}
 
 
 def stored_calibrations(runs: Sequence[Run], finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibration]:
@@ -131,27 +150,29 @@ def stored_calibrations(runs: Sequence[Run], finished: Mapping[str, Mapping[str,
         finished: Mapping[str, Mapping[str, Any]] by run id.
 
     Returns:
-        By arm.
+        By arm; without those that failed.
     """
     names = [f.name for f in fields(Calibration)]
     rows = {run.arm.name: finished[run.run_id] for run in runs if run.run_id in finished}
-    return {arm: Calibration(**{name: row[name] for name in names}) for arm, row in rows.items()}
+    measured = {arm: row for arm, row in rows.items() if row["status"] == "completed"}
+    return {arm: Calibration(**{name: row[name] for name in names}) for arm, row in measured.items()}
 
 
-def record_failure(job: Job, store: Store, reason: str) -> None:
+def record_failure(job: Job, store: Store, reason: str, status: str = "failed") -> None:
     """Write the row of a run that cannot even begin.
 
     Args:
         job: What was due.
         store: Where the row goes.
-        reason: One line, stored as its error.
+        reason: Stored as its error.
+        status: ``failed`` or ``out_of_memory``.
     """
     now = datetime.now(UTC)
-    outcome = Outcome(status="failed", columns={"error": reason})
+    outcome = Outcome(status=status, columns={"error": reason})
     store.write(_row(job, outcome) | {"started_at": now, "finished_at": now}, {})
 
 
-def failure_status(error: BaseException) -> str:
+def failure_status(error: BaseException | None) -> str:
     """Tell whether an exception means that memory ran out.
 
     Args:
@@ -204,6 +225,17 @@ def configure(run: Run, hyperparameters: Mapping[str, Any]) -> tuple[optimizers.
         return spec, spec.configure(**{**run.arm.fixed, **hyperparameters})
     except ValueError as error:
         raise UsageError(f"arm {run.arm.name!r}: {error}") from error
+    except TypeError as error:
+        given = {**run.arm.fixed, **hyperparameters}
+        raise UsageError(f"arm {run.arm.name!r}: not all of {given} are of the kinds that it takes: {error}") from error
+
+
+def _uncalibrated(job: Job) -> str | None:
+    """Return an arm whose calibration the job needs and does not have."""
+    budget = job.run.budget
+    needed = [job.run.arm.name] if budget.is_time and budget.mode == "calibrated" else []
+    needed += [budget.reference] if budget.reference else []
+    return next((arm for arm in needed if arm not in job.calibrations), None)
 
 
 def seconds_of(run: Run, calibrations: Mapping[str, Calibration], steps_per_epoch: int) -> float | None:
@@ -234,7 +266,8 @@ def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome
     steps_per_epoch = len(task.data.train) // run.batch_size
     seconds = seconds_of(run, job.calibrations, max(steps_per_epoch, 1))
     clock = TrainClock(task.device)
-    calibration = job.calibrations.get(run.arm.name) if run.budget.is_time and run.budget.mode == "calibrated" else None
+    is_calibrated = run.budget.is_time and run.budget.mode == "calibrated"
+    calibration = job.calibrations[run.arm.name] if is_calibrated else None
     limit = _limit(run, seconds, calibration, max(steps_per_epoch, 1), clock, workers)
     outcome = train(
         task,
@@ -271,9 +304,7 @@ def _limit(
 def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Return the row of the table ``runs``, less its times."""
     run = job.run
-    workload = workloads.find(run.workload)
-    _, config = configure(run, job.hyperparameters)
-    values = asdict(config)
+    values, workload = _known(job)
     plan = {name: getattr(run, name) for name in ("study", "workload", "purpose", "trial", "seed", "splits")}
     sizes = {name: getattr(run, name) for name in ("num_workers", "num_threads", "batch_size", "sync_batchnorm")}
     return {
@@ -289,11 +320,19 @@ def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
         **{name: values.get(name) for name in ("lr", "damping", "gamma", "weight_decay")},
         "hyperparameters": json.dumps(values),
         "status": outcome.status,
-        "metric_name": workload.metric_name,
-        "metric_goal": workload.metric_goal,
-        "target": workload.target,
+        **workload,
         **outcome.columns,
         "hostname": socket.gethostname(),
         "hardware": provenance.hardware(),
         "environment": provenance.environment(),
     }
+
+
+def _known(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a job's hyperparameters and what its row says of the workload, as far as both can be looked up."""
+    try:
+        spec = workloads.find(job.run.workload)
+        _, config = configure(job.run, job.hyperparameters)
+    except UsageError:
+        return {**job.run.arm.fixed, **job.hyperparameters}, {}
+    return asdict(config), {"metric_name": spec.metric_name, "metric_goal": spec.metric_goal, "target": spec.target}

@@ -33,7 +33,7 @@ class Progress:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cost = {run.run_id: _cost(run) for run in planned}
-        self._num_finished, self._cost_here = len(finished), 0.0
+        self._num_finished, self._cost_here = sum(run_id in finished for run_id in self._cost), 0.0
         self._cost_left = sum(cost for run_id, cost in self._cost.items() if run_id not in finished)
         self._store, self._say, self._now = store, say, now
         self._seen = set(store.newest())
@@ -94,7 +94,7 @@ def describe(row: Mapping[str, Any]) -> str:
     """
     which = f"trial {row['trial']}" if row["trial"] is not None else f"seed {row['seed']}"
     head = f"{row['purpose']:<9} {row['arm']:<18}"
-    if row["purpose"] == "calibrate":
+    if row["purpose"] == "calibrate" and row["status"] == "completed":
         low, high = row["step_s_low"] * 1e3, row["step_s_high"] * 1e3
         return f"{head} {row['step_s'] * 1e3:.2f} ms a step (95 % interval {low:.2f}-{high:.2f})"
     if row["val_metric"] is None:

@@ -19,7 +19,6 @@ from suite.training.seeding import derive
 from suite.workloads import WorkloadSpec
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # QMCSampler, unchanged since 3.0
 
 Space = Mapping[str, Float | Categorical]
 Point = dict[str, Any]
@@ -78,7 +77,9 @@ def sobol_points(space: Space, seed: int, num: int) -> list[Point]:
         Points; the k-th depends on ``space``, ``seed`` and k alone.
     """
     spread = distributions(space)
-    sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # unchanged since Optuna 3.0
+        sampler = optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
     study = optuna.create_study(sampler=sampler)
     # QMCSampler spaces its points over what an earlier trial shows to be the space: show it one.
     study.add_trial(optuna.trial.create_trial(params=_corner(space), distributions=spread, value=0.0))
@@ -208,7 +209,7 @@ def objective(row: Mapping[str, Any], workload: WorkloadSpec) -> float | None:
     """
     if row["status"] == "diverged":
         return workload.worst_metric
-    value = row["val_metric"] if row["val_metric"] is not None else row["test_metric"]
+    value = row["val_metric"]
     return float(value) if row["status"] in {"completed", "target_reached", "pruned"} and value is not None else None
 
 

@@ -3,7 +3,6 @@
 import os
 from pathlib import PurePosixPath
 
-import pyarrow as pa
 from pyarrow import fs
 
 from suite.errors import UsageError
@@ -26,8 +25,9 @@ class Folder:
         if "://" in uri:
             try:
                 self._fs, self._root = fs.FileSystem.from_uri(uri)
-            except (pa.ArrowInvalid, ValueError) as error:
-                raise UsageError(f"{uri!r} is not a URI that pyarrow.fs knows: {error}") from error
+            except (OSError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(f"{uri!r} is not a URI that pyarrow.fs can open: {reason}") from error
 
     @property
     def is_local(self) -> bool:

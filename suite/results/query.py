@@ -29,9 +29,12 @@ def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = N
     """
     if where:
         try:
-            frame = frame.query(where)
-        except Exception as error:  # noqa: BLE001  # pandas raises whatever its parser meets
+            answer = frame.query(where)
+        except Exception as error:  # pandas raises whatever its parser meets
             raise UsageError(f"the query {where!r} cannot be answered: {error}") from error
+        if not isinstance(answer, pd.DataFrame):
+            raise UsageError(f"the query {where!r} cannot be answered: it is no condition on rows")
+        frame = answer
     names = [name.strip() for name in columns.split(",")] if columns else list(frame.columns)
     for name in names:
         if name not in frame.columns:

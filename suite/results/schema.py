@@ -48,7 +48,7 @@ RUNS = (
     Column("num_workers", _INT, "data-parallel workers"),
     Column("num_threads", _INT, "CPU threads per worker"),
     Column("batch_size", _INT, "samples per step over all workers"),
-    Column("budget", _STR, "budget as asked, e.g. 'wall_clock 12 s, calibrated'"),
+    Column("budget", _STR, "budget as asked, e.g. '12s, calibrated'; null for a calibration"),
     Column("budget_seconds", _FLOAT, "seconds of training asked for; null for budgets in epochs or steps"),
     Column("schedule", _STR, "learning-rate schedule over the fraction of the budget"),
     Column("splits", _STR, "standard (validation selects, test reports) or paper (trained on both, test selects)"),

@@ -2,6 +2,7 @@
 
 ```
 study.json              which study this is, and the schema's version
+plan.json               what was planned last: the question, the number of runs, the configuration
 runs/<run_id>-<n>.parquet   a finished run, written whole: one row, the long tables nested in it
 tables/<table>.parquet  the finished runs folded into one file per table
 checkpoints/<run_id>.pt runs under way
@@ -26,6 +27,7 @@ from suite.results.schema import KEY, SCHEMA_VERSION, TABLES, arrow_schema
 _LONG_TABLES = ("epochs", "steps", "metrics")
 _KEY_NAMES = [column.name for column in KEY]
 _MARKER = "study.json"
+_PLAN = "plan.json"
 _VERSION_KEY = b"schema_version"
 
 
@@ -66,7 +68,7 @@ class Store:
 
     Args:
         uri: A local path, or any URI that ``pyarrow.fs`` knows.
-        study: Name of the study to create the directory for; ``None`` opens an existing one.
+        study: Name of the study that it is, or shall become, the directory of; ``None`` opens an existing one.
 
     Raises:
         UsageError: If the directory is not this study's, or not a results directory, or of a newer schema.
@@ -78,25 +80,20 @@ class Store:
         self.study = self._open(study)
 
     def _open(self, study: str | None) -> str:
-        """Return the name of the study, creating the directory for it if there is none."""
+        """Return the name of the study; nothing is written before :meth:`create`."""
         if self.folder.has(_MARKER):
             return self._check_marker(study)
         if study is None:
             raise UsageError(f"{self.uri!r} is not a results directory: it has no {_MARKER}")
         if self.folder.names():
             raise UsageError(f"{self.uri!r} is not empty and not a results directory: it has no {_MARKER}")
-        marker = {"schema_version": SCHEMA_VERSION, "study": study}
-        self.folder.write(_MARKER, json.dumps(marker, indent=2).encode())
         return study
 
     def _check_marker(self, study: str | None) -> str:
-        try:
-            marker = json.loads(self.folder.read(_MARKER))
-            version, name = int(marker["schema_version"]), str(marker["study"])
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(f"{self.folder.path(_MARKER)!r} is damaged: {error}") from error
+        marker = self._read_json(_MARKER)
+        version, name = marker.get("schema_version"), marker.get("study")
+        if not isinstance(version, int) or not isinstance(name, str):
+            raise UsageError(f"{self.folder.path(_MARKER)!r} is damaged: it names no study and schema_version")
         self._check_version(version, _MARKER)
         if study is not None and study != name:
             raise UsageError(f"{self.uri!r} holds the study {name!r}, not {study!r}; choose another --results")
@@ -119,7 +116,34 @@ class Store:
             for r in row[table]:
                 _check_columns(table, r)
         content = _to_parquet(pa.Table.from_pylist([row], schema=_run_file_schema()))
+        self.create()
         self.folder.write(f"runs/{run['run_id']}-{run['attempt']}.parquet", content)
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write what is planned, for the report.
+
+        Args:
+            plan: JSON-serialisable: ``question``, ``num_runs`` and ``study``, its configuration.
+        """
+        self.folder.write(_PLAN, json.dumps(plan, indent=2).encode())
+
+    def read_plan(self) -> dict[str, Any]:
+        """Read what was planned last.
+
+        Returns:
+            As it was written; empty if there was no plan.
+        """
+        return self._read_json(_PLAN) if self.folder.has(_PLAN) else {}
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        content = self.folder.read(name)
+        try:
+            value = json.loads(content)
+        except ValueError as error:
+            raise UsageError(f"{self.folder.path(name)!r} is damaged: {error}") from error
+        if not isinstance(value, dict):
+            raise UsageError(f"{self.folder.path(name)!r} is damaged: it holds no JSON object")
+        return value
 
     def load(self) -> Results:
         """Read the folded tables and the newer files.
@@ -136,6 +160,24 @@ class Store:
             By run id, the last attempt of each.
         """
         return {row["run_id"]: row for row in self._tables(("runs",))["runs"].to_pylist()}
+
+    def has(self, run_id: str, attempt: int) -> bool:
+        """Whether there is an unfolded file of an attempt at a run.
+
+        Args:
+            run_id: Of the run.
+            attempt: Its number.
+
+        Returns:
+            Whether it is there.
+        """
+        return self.folder.has(f"runs/{run_id}-{attempt}.parquet")
+
+    def create(self) -> None:
+        """Write the marker that makes the directory a results directory, if it is not one yet."""
+        if not self.folder.has(_MARKER):
+            marker = {"schema_version": SCHEMA_VERSION, "study": self.study}
+            self.folder.write(_MARKER, json.dumps(marker, indent=2).encode())
 
     def newest(self) -> list[str]:
         """List the files of runs that have not been folded yet.

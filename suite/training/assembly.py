@@ -1,5 +1,6 @@
 """A model, its optimizer and the training step, put together the same way for every arm."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ from suite.config import Run
 from suite.training import seeding
 from suite.training.workers import Workers
 from suite.workloads import Data, WorkloadSpec
+
+# Buffers need no exchange in a forward: evaluations use rank 0's. torch 2.14 renamed the option that says so.
+_OPTION = "forward_sync_buffers"
+_IS_RENAMED = _OPTION in inspect.signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: dict[str, Any] = {_OPTION if _IS_RENAMED else "broadcast_buffers": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +64,7 @@ class Assembly:
         self._rank = workers.rank
         # DDP does not support double backward: such arms average their own gradients.
         is_wrapped = workers.num_workers > 1 and not task.spec.create_graph
-        self._forward = DistributedDataParallel(self.model, broadcast_buffers=False) if is_wrapped else self.model
+        self._forward = DistributedDataParallel(self.model, **_KEEP_BUFFERS) if is_wrapped else self.model
 
     @property
     def lr(self) -> float:

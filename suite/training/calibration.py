@@ -7,7 +7,8 @@ each comes.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from suite.training.assembly import Assembly, Task
@@ -42,6 +43,18 @@ class Calibration:
     num_timed_steps: int
 
 
+class CalibrationError(RuntimeError):
+    """An arm that cannot take a step; the cause says why.
+
+    Args:
+        arm: Its name.
+    """
+
+    def __init__(self, arm: str) -> None:
+        super().__init__(f"arm {arm!r} cannot be calibrated")
+        self.arm = arm
+
+
 def calibrate(tasks: Sequence[Task], workers: Workers) -> list[Calibration]:
     """Measure what a step of each arm costs; a collective call where there are several workers.
 
@@ -51,7 +64,10 @@ def calibrate(tasks: Sequence[Task], workers: Workers) -> list[Calibration]:
 
     Returns:
         In the order of the tasks; each step's time is the maximum over the workers.
-    """
+
+    Raises:
+        CalibrationError: If an arm cannot take a step.
+    """  # noqa: DOC502
     subjects = [_Subject(task, workers) for task in tasks]
     [first] = workers.maximum([sum(subject.round() for subject in subjects)])  # the warm-up round, not kept
     num_rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, math.ceil(SECONDS_PER_ARM * len(tasks) / first)))
@@ -67,7 +83,9 @@ class _Subject:
     """An arm under measurement."""
 
     def __init__(self, task: Task, workers: Workers) -> None:
-        self._assembly = Assembly(task, workers)
+        self._arm = task.run.arm.name
+        with _blame(self._arm):
+            self._assembly = Assembly(task, workers)
         self._batches = Batches(
             task.data.train, seed=task.run.seed, batch_size=task.run.batch_size, workers=workers, device=task.device
         )
@@ -96,7 +114,8 @@ class _Subject:
         for _ in range(num_steps):
             if self._interval is not None:
                 self._assembly.optimizer.schedule_refresh(refresh)  # type: ignore[attr-defined]
-            self._assembly.step(self._step, self._batches.at(self._step), 0.0)
+            with _blame(self._arm):
+                self._assembly.step(self._step, self._batches.at(self._step), 0.0)
             self._step += 1
             laps += self._clock.lap()
         return [seconds for _, seconds in laps + self._clock.pause()]
@@ -118,6 +137,15 @@ class _Subject:
             refresh_step_s=statistics.median(flat_refresh) if flat_refresh else None,
             num_timed_steps=len(flat_plain) + len(flat_refresh),
         )
+
+
+@contextmanager
+def _blame(arm: str) -> Iterator[None]:
+    """Say which arm an error comes from."""
+    try:
+        yield
+    except Exception as error:
+        raise CalibrationError(arm) from error
 
 
 def _slowest(rounds: list[list[float]], workers: Workers) -> list[list[float]]:

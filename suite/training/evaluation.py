@@ -45,7 +45,7 @@ def evaluate(model: nn.Module, split: Split, workload: WorkloadSpec, workers: Wo
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     mine = torch.arange(workers.rank, len(split), workers.num_workers)
     with torch.no_grad():
-        for picked in mine.split(EVAL_BATCH_SIZE):
+        for picked in mine.split(EVAL_BATCH_SIZE) if len(mine) else ():
             targets = split.targets[picked].to(device)
             outputs = model(split.inputs[picked].to(device))
             sums[0] += workload.loss(outputs, targets).double() * len(picked)

@@ -138,6 +138,7 @@ class _Training:
         self.unread: list[Tensor] = []  # losses since the last check, on the device
         self.sampled: list[dict[str, Any]] = []  # rows of steps whose loss is among them
         self.checkpointed_at_s = 0.0
+        self.checkpoint_is_due = False
         self.eval_interval = self.batches.steps_per_epoch
         if isinstance(limit, StepLimit):
             self.eval_interval = max(self.eval_interval, math.ceil(limit.num_steps / MAX_EVALUATIONS))
@@ -148,14 +149,15 @@ class _Training:
         while (frac := self.limit.frac_used(self.progress["step"])) is not None:
             self._step(frac)
             step = self.progress["step"]
-            if step % CHECK_INTERVAL == 0:
-                if self._has_diverged():
-                    break
-                self._checkpoint_if_due()
+            if step % CHECK_INTERVAL == 0 and self._has_diverged():
+                break
             if step % self.eval_interval == 0 and self._evaluate():
                 break
+            if self.checkpoint_is_due and not self.unread:
+                self._checkpoint()
         else:
-            self._finish()
+            if not self.outcome.epochs or self.outcome.epochs[-1]["step"] < self.progress["step"]:
+                self._evaluate()
         self._note(self.clock.pause())
         self.outcome.columns |= self._summary()
         return self.outcome
@@ -199,15 +201,19 @@ class _Training:
                 row["step_time_ms"] = seconds * 1e3
 
     def _read_losses(self) -> None:
-        """Read the losses since the last look, averaged over the workers; a collective call."""
+        """Read the losses since the last look, averaged over the workers; a collective call.
+
+        Whether rank 0's clock says that a checkpoint is due goes along, so that all workers stop their clocks for it.
+        """
         if not self.unread:
             return
-        losses = torch.stack(self.unread)
-        local = losses.double().tolist()
+        losses = torch.stack(self.unread).double().cpu()
         for row in self.sampled:
-            row["loss"] = local[row["loss"]]
+            row["loss"] = losses[row["loss"]].item()
         self.outcome.steps += self.sampled
-        mean = self.workers.mean(losses.mean()[None]).item()
+        is_due = self.clock.train_s - self.checkpointed_at_s >= CHECKPOINT_INTERVAL_S and self.workers.rank == 0
+        mean, due = self.workers.mean(torch.stack([losses.mean(), torch.tensor(float(is_due))])).tolist()
+        self.checkpoint_is_due = due > 0 and self.checkpoints is not None
         self.progress["train_loss"] = mean
         if self.progress["first_loss"] is None:
             self.progress["first_loss"] = mean
@@ -221,18 +227,13 @@ class _Training:
             self.outcome.status = "diverged"
         return diverged
 
-    def _finish(self) -> None:
-        """Look at what the last steps did, and evaluate unless that was just done."""
-        evaluated = self.outcome.epochs[-1]["step"] if self.outcome.epochs else 0
-        if self.progress["step"] > evaluated and not self._has_diverged():
-            self._evaluate()
-
     def _evaluate(self) -> bool:
         """Evaluate on all splits with the clock stopped; return whether the run ends here."""
         self._note(self.clock.pause())
         [train_s] = self.workers.maximum([self.clock.train_s])
         with self.clock.account("eval"):
-            self._read_losses()
+            if self._has_diverged():
+                return True
             row = self._epoch_row(train_s)
             if not math.isfinite(row["test_loss"]):
                 self.outcome.status = "diverged"
@@ -275,26 +276,26 @@ class _Training:
                 row |= {f"{name}_loss": score.loss, f"{name}_metric": score.metric}
         return row
 
-    def _checkpoint_if_due(self) -> None:
-        """Write a checkpoint on rank 0, right after a look at the losses, so that none is unread."""
-        is_due = self.clock.train_s - self.checkpointed_at_s >= CHECKPOINT_INTERVAL_S
-        if not is_due or self.checkpoints is None or self.workers.rank != 0:
-            return
+    def _checkpoint(self) -> None:
+        """Write a checkpoint on rank 0 while all clocks stand; a collective call."""
         self._note(self.clock.pause())
         with self.clock.account("checkpoint"):
-            buffer = io.BytesIO()
-            torch.save(
-                {
-                    "assembly": self.assembly.state_dict(),
-                    "clock": self.clock.state_dict(),
-                    "progress": self.progress,
-                    "outcome": vars(self.outcome),
-                },
-                buffer,
-            )
-            self.checkpoints.write(buffer.getvalue())
+            if self.checkpoints is not None and self.workers.rank == 0:
+                buffer = io.BytesIO()
+                torch.save(self._state(), buffer)
+                self.checkpoints.write(buffer.getvalue())
+            self.workers.share(None)
         self.checkpointed_at_s = self.clock.train_s
+        self.checkpoint_is_due = False
         self.clock.resume()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "assembly": self.assembly.state_dict(),
+            "clock": self.clock.state_dict(),
+            "progress": self.progress,
+            "outcome": vars(self.outcome),
+        }
 
     def _summary(self) -> dict[str, Any]:
         """Return the columns of ``runs`` that the loop knows; a collective call."""

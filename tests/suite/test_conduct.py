@@ -1,0 +1,215 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from optimizers import Categorical, Float
+from suite.config import Arm, Budget
+from suite.errors import UsageError
+from suite.execution import conduct as module
+from suite.execution.conduct import _exclusive, best_point, check, conduct, do_single, due, winners
+from suite.execution.cost import estimate
+from suite.results import Store
+from suite.study import Race, Study, Tuning, calibrations, expand, race_runs, tuning_runs
+from tests.suite import tiny
+from tests.suite.rows import planned_row
+
+STEPS = Budget(kind="steps", amount=10)
+SECONDS = Budget(kind="wall_clock", amount=4)
+
+
+def make_study(**changes):
+    fields = {
+        "name": "tiny",
+        "question": "Which?",
+        "workload": "tests.suite.tiny:MLP",
+        "arms": (tiny.arm("sgd"), tiny.arm("adam")),
+        "batch_size": 16,
+        "tune": Tuning(budget=STEPS, num_trials=3),
+        "race": Race(budget=STEPS, seeds=(1, 2)),
+    }
+    return Study(**{**fields, **changes})
+
+
+LRS = (0.01, 0.02, 0.03)  # by trial
+
+
+def result(run, metric=0.5, loss=1.0, status="completed"):
+    values = json.dumps({"lr": LRS[run.trial], "momentum": 0.5, "weight_decay": 0.0})
+    metrics = {"val_metric": None if status == "diverged" else metric, "val_loss": loss}
+    return planned_row(run, hyperparameters=values, status=status, **metrics)
+
+
+def finished(runs, results):
+    return {run.run_id: result(run, *told) for run, told in zip(runs, results, strict=True)}
+
+
+def test_what_is_due_is_the_plan_less_what_is_done_in_order():
+    runs = expand(make_study())
+    rows = {run.run_id: {} for run in runs[1::2]} | {"of another plan": {}}
+    assert due(runs, rows) == runs[::2]
+    assert due(runs, {}) == runs
+
+
+SGD_TRIALS = [run for run in tuning_runs(make_study()) if run.arm.name == "sgd"]
+BESTS = {
+    # metric, loss, status of each trial; the winner
+    "metric": ([(0.5,), (0.9,), (0.7,)], 1),
+    "tie: lower loss": ([(0.9, 0.3), (0.9, 0.1), (0.9, 0.2)], 1),
+    "tie: earlier trial": ([(0.5, 0.1), (0.9, 0.2), (0.9, 0.2)], 1),
+    "diverged": ([(0.5,), (None, None, "diverged"), (0.4,)], 0),
+    "failed": ([(0.5,), (0.9, 0.1, "failed"), (0.6,)], 2),
+    "target reached": ([(0.5,), (0.6,), (0.96, 0.1, "target_reached")], 2),
+    "none": ([(None, None, "diverged")] * 3, None),
+}
+
+
+@pytest.mark.parametrize(("results", "winner"), BESTS.values(), ids=BESTS)
+def test_the_best_trial(results, winner):
+    point = best_point(SGD_TRIALS, finished(SGD_TRIALS, results))
+    assert point == (None if winner is None else {"lr": LRS[winner], "momentum": 0.5})
+
+
+def test_the_best_trial_of_a_metric_to_minimize(monkeypatch):
+    workload = replace(tiny.MLP, metric_goal="minimize")
+    monkeypatch.setattr(module.workloads, "find", lambda _: workload)
+    assert best_point(SGD_TRIALS, finished(SGD_TRIALS, [(0.5,), (0.2,), (0.7,)]))["lr"] == LRS[1]
+
+
+def test_the_winners_of_all_arms():
+    study = make_study()
+    rows = {}
+    for run in tuning_runs(study):
+        rows[run.run_id] = result(run, 0.1 * run.trial, 1.0, "completed" if run.arm.name == "sgd" else "diverged")
+    assert winners(study, rows) == {"sgd": {"lr": LRS[2], "momentum": 0.5}, "adam": None}
+
+
+def test_without_a_sweep_the_arms_values_win():
+    assert winners(make_study(tune=None), {}) == {"sgd": {}, "adam": {}}
+
+
+def test_no_winner_before_all_trials_are_done():
+    study = make_study()
+    rows = {run.run_id: result(run) for run in tuning_runs(study)[:-1]}
+    with pytest.raises(UsageError, match="arm 'adam' has no winner yet: 1 of 3 trials are missing.*--given adam.lr"):
+        winners(study, rows)
+
+
+CHECKED = {
+    "fine": ({}, None),
+    "workload": ({"workload": "digitz"}, "unknown workload 'digitz'; known: digits"),
+    "workload's module": ({"workload": "nowhere.at:ALL"}, "cannot be imported"),
+    "workload of no kind": ({"workload": "tests.suite.tiny:BATCH_SIZE"}, "is a int, not a WorkloadSpec"),
+    "optimizer": ({"arms": (tiny.arm("sgdd"),)}, "no optimizer 'sgdd'; known: sgd"),
+    "optimizer, raced": ({"arms": (tiny.arm("sgdd"),), "tune": None}, "no optimizer 'sgdd'; known: sgd"),
+    "optimizer of no kind": ({"arms": (tiny.arm("tests.suite.tiny:MLP"),), "tune": None}, "must be an OptimizerSpec"),
+    "hyperparameter": ({"arms": (tiny.arm("sgd", beta=0.9),)}, "no hyperparameter 'beta'"),
+    "hyperparameter, raced": ({"arms": (tiny.arm("sgd", beta=0.9),), "tune": None}, "no hyperparameter 'beta'"),
+    "value": ({"arms": (tiny.arm("sgd", lr=-1.0),), "tune": None}, "lr must be"),
+    "type": ({"arms": (tiny.arm("sgd", lr="fast"),), "tune": None}, "fast"),
+    "lower edge": ({"momentum": Float(low=-0.5, high=0.5)}, "momentum must be .* -0.5"),
+    "upper edge": ({"momentum": Float(low=0.5, high=1.5)}, "momentum must be .* 1.5"),
+    "choice": ({"momentum": Categorical(choices=(0.5, 2.0))}, "momentum must be .* 2.0"),
+    "searched": ({"beta": Float(low=0, high=1)}, "no hyperparameter 'beta'"),
+    "shards": ({"race": Race(budget=STEPS, num_workers=3)}, "multiple of num_workers"),
+    "batch": ({"batch_size": 1000}, "batch_size must be <= the 200 training samples"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CHECKED.values(), ids=CHECKED)
+def test_a_study_that_cannot_be_done_is_refused_before_it_starts(changes, message):
+    if changes.keys() & {"momentum", "beta"}:
+        arm = Arm(name="a", optimizer="sgd", search_space=changes)
+        changes = {"arms": (tiny.arm("adam"), arm)}
+    if message is None:
+        check(make_study(**changes))
+    else:
+        with pytest.raises(UsageError, match=message):
+            check(make_study(**changes))
+
+
+def test_one_process_at_a_time_works_on_the_same_results(tmp_path):
+    store, elsewhere = Store(tmp_path, "tiny"), Store(tmp_path / "elsewhere", "tiny")
+    store.create()
+    with _exclusive(store):
+        with pytest.raises(UsageError, match="another fisherbench is at work"), _exclusive(Store(tmp_path)):
+            pytest.fail("a second one was let in")
+    elsewhere.create()
+    with _exclusive(store), _exclusive(elsewhere):
+        pass  # free again, and another place has a lock of its own
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", "tiny")
+
+
+def test_a_study_that_is_done_starts_nothing(store, monkeypatch):
+    monkeypatch.setattr(module, "_do", lambda *_: pytest.fail("something was started"))
+    study = make_study(race=Race(budget=SECONDS, seeds=(1, 2)))
+    for run in expand(study):
+        store.write(result(run) if run.purpose == "tune" else planned_row(run), {})
+    said = []
+    assert conduct(study, store, said.append) is True  # the rows were not folded yet
+    assert conduct(study, store, said.append) is False
+    assert said == ["all 12 runs are done"] * 2
+    assert store.newest() == []
+    assert store.folder.has("optuna.journal")
+
+
+def test_what_is_missing_is_started(store, monkeypatch):
+    started, said = [], []
+    monkeypatch.setattr(module, "_do", lambda study, stages, *_: started.append(tuple(stages)))
+    study = make_study()
+    for run in tuning_runs(study):
+        store.write(result(run), {})
+    conduct(study, store, said.append, stages=("race",))
+    conduct(study, store, said.append)
+    assert started == [("race",), ("tune", "race")]
+    assert said == ["0 of 4 runs are done; starting Ray", "6 of 10 runs are done; starting Ray"]
+
+
+def test_a_race_without_winners_is_refused_before_ray_starts(store, monkeypatch):
+    monkeypatch.setattr(module, "_do", lambda *_: pytest.fail("something was started"))
+    with pytest.raises(UsageError, match="has no winner yet: 3 of 3 trials are missing"):
+        conduct(make_study(), store, lambda _: None, stages=("race",))
+
+
+def test_a_single_run_is_done_once(store, monkeypatch):
+    run, said = tiny.plan(), []
+    do_single(run, store, said.append)
+    monkeypatch.setattr(module, "execute", lambda *_: pytest.fail("it was done again"))
+    do_single(run, store, said.append)
+    assert said[0] == "training tests.suite.tiny:MLP with sgd: 30 steps"
+    assert said[1] == said[2]
+    assert len(store.load().runs) == 1
+    assert store.newest() == []
+
+
+def test_a_single_run_for_a_time_is_calibrated_first(store, monkeypatch):
+    monkeypatch.setattr("suite.training.calibration.SECONDS_PER_ARM", 0.01)
+    run = tiny.plan(budget=Budget(kind="wall_clock", amount=0.05))
+    do_single(run, store, lambda _: None)
+    rows = store.finished()
+    [cost] = calibrations([run])
+    assert rows[run.run_id]["step_s"] == rows[cost.run_id]["step_s"]
+    assert rows[run.run_id]["num_steps"] == max(1, round(0.05 / rows[cost.run_id]["step_s"]))
+
+
+@pytest.mark.parametrize("budget", [STEPS, Budget(kind="wall_clock", amount=0.05)], ids=str)
+def test_a_single_run_that_fails_is_said(store, budget):
+    said = []
+    do_single(tiny.plan(arm=tiny.arm("tests.suite.tiny:FAULTY"), budget=budget), store, said.append)
+    assert said[-1].split() == ["single", "faulty", "seed", "3", "failed"]
+
+
+def test_what_a_study_would_cost():
+    study = make_study(race=Race(budget=SECONDS, seeds=(1, 2), num_workers=2))
+    assert estimate(study, ("tune", "race")) == [
+        "tiny: Which?",
+        "workload mlp; arms sgd, adam",
+        "tune: 6 runs of 10 steps each on 1 worker x 1 thread(s)",
+        "race: 4 runs of 4s, calibrated each on 2 workers x 1 thread(s), 16 s of training, after 2 calibrations",
+    ]
+    assert len(estimate(study, ("race",))) == 3
+    assert len(race_runs(study)) == 4

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+from suite.training import memory
+from tests.suite import tiny
+
+CPU = torch.device("cpu")
+NUM_PARAMETERS = 8 * 16 + 16 + 16 * 3 + 3
+NUM_TENSORS = 4
+FLOAT_BYTES = 4
+
+
+def stepped(optimizer, model):
+    model(torch.randn(5, 8)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def test_parameters_are_counted():
+    assert memory.parameter_bytes(tiny.build_mlp()) == (NUM_PARAMETERS, NUM_PARAMETERS * FLOAT_BYTES)
+
+
+def test_frozen_and_tied_parameters():
+    model = tiny.build_mlp().double()
+    model[0].requires_grad_(requires_grad=False)
+    twice = nn.Sequential(model, model)
+    assert memory.parameter_bytes(twice) == (16 * 3 + 3, (16 * 3 + 3) * 2 * FLOAT_BYTES)
+
+
+OPTIMIZERS = {
+    "sgd": (lambda p: torch.optim.SGD(p, lr=0.1), 0),
+    "momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), NUM_PARAMETERS * FLOAT_BYTES),
+    # Adam's step counter is a float32 a parameter tensor.
+    "adam": (torch.optim.Adam, 2 * NUM_PARAMETERS * FLOAT_BYTES + NUM_TENSORS * FLOAT_BYTES),
+    "amsgrad": (
+        lambda p: torch.optim.Adam(p, amsgrad=True),
+        3 * NUM_PARAMETERS * FLOAT_BYTES + NUM_TENSORS * FLOAT_BYTES,
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "expected"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_state_of_an_optimizer(build, expected):
+    model = tiny.build_mlp()
+    optimizer = build(model.parameters())
+    assert memory.optimizer_state_bytes(optimizer) == 0
+    assert memory.optimizer_state_bytes(stepped(optimizer, model)) == expected
+
+
+def test_a_shared_storage_counts_once_and_a_view_as_a_whole():
+    class Sharing(torch.optim.SGD):
+        def state_dict(self):
+            buffer = torch.zeros(10)
+            return {"a": buffer[:3], "nested": [buffer, {"b": (buffer.view(2, 5), torch.zeros(1))}], "n": 7}
+
+    assert memory.optimizer_state_bytes(Sharing(tiny.build_mlp().parameters(), lr=0.1)) == (10 + 1) * FLOAT_BYTES
+
+
+def test_peaks_on_the_cpu():
+    memory.reset_peaks(CPU)
+    peaks = memory.peaks(CPU)
+    size = torch.ones(1 << 20).untyped_storage().nbytes()
+    assert peaks.pop("peak_rss_bytes") > size  # bytes, not KiB: torch alone takes far more
+    assert peaks == {"peak_cuda_allocated_bytes": None, "peak_cuda_reserved_bytes": None}
