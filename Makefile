@@ -23,7 +23,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fisherbench needs Python 3.11 or newer; set PYTHON=…"; exit 2; }
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,dashboard]'
 	@touch $(READY)
 
 sweep: $(READY) ## tune every arm, race the winners, write the report (STUDY=, SCALE=, RAY_ADDRESS=)

@@ -20,6 +20,7 @@ from suite.config import Run
 from suite.diagnostics import preconditioner_spread
 from suite.errors import UsageError
 from suite.execution import provenance
+from suite.execution.quiet import wait_until_quiet
 from suite.results import SCHEMA_VERSION, Store
 from suite.training.assembly import Task
 from suite.training.calibration import Calibration, CalibrationError, calibrate
@@ -121,6 +122,8 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
         RuntimeError: If an arm failed on this worker while others may wait for it: their group cannot go on.
     """
     left = list(jobs)
+    if left:
+        wait_until_quiet()
     while left:
         torch.set_num_threads(left[0].run.num_threads)
         times = {"started_at": datetime.now(UTC), "load_before": provenance.load_average()}
