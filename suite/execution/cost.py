@@ -31,9 +31,9 @@ def estimate(study: Study, stages: Sequence[str]) -> list[str]:
 
 def _stage(name: str, runs: Sequence[Run]) -> str:
     first = runs[0]
-    workers = f"{first.num_workers} worker{'s' if first.num_workers > 1 else ''} x {first.num_threads} thread(s)"
+    workers = f"{first.num_workers} worker(s) x {first.num_threads} thread(s)"
     measured = len(calibrations(runs))
-    text = f"{name}: {len(runs)} runs of {first.budget} each on {workers}"
+    text = f"{name}: {len(runs)} runs ({first.budget}) on {workers}"
     if first.budget.kind == "wall_clock":
         text += f", {duration(first.budget.amount * len(runs))} of training"
     return text + (f", after {measured} calibrations" if measured else "")

@@ -156,3 +156,16 @@ def arrow_schema(table: str) -> pa.Schema:
         Its columns in order.
     """
     return pa.schema([pa.field(c.name, c.type) for c in TABLES[table]])
+
+
+def markdown() -> str:
+    """Return the documentation of all tables, as ``docs/results.md`` has it.
+
+    Returns:
+        A heading and a table of columns for each.
+    """
+    parts = []
+    for name, columns in TABLES.items():
+        rows = [f"| `{c.name}` | {c.type} | {c.doc.replace('|', chr(92) + '|')} |" for c in columns]
+        parts.append("\n".join([f"### {name}", "", "| column | type | meaning |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)

@@ -170,9 +170,9 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(folder, capsys):
     assert cli.main(["sweep", "--dry-run", "--set", "tune.num_trials=5", "--set", "race.seeds=7,8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("digits: ")
-    assert lines[2].startswith("tune: 20 runs of 4s, calibrated each on 1 worker")
+    assert lines[2].startswith("tune: 20 runs (4s, calibrated) on 1 worker")
     assert "80 s of training, after 4 calibrations" in lines[2]
-    assert lines[3].startswith("race: 8 runs of 12s, calibrated each on 2 workers")
+    assert lines[3].startswith("race: 8 runs (12s, calibrated) on 2 worker")
     assert snapshot(folder) == before
 
 
@@ -202,7 +202,7 @@ def test_a_study_may_be_a_file(folder, capsys):
     assert cli.main(["run", "mine.py", "--dry-run"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "mine: Mine?"
-    assert out[2].startswith("race: 3 runs of 7 steps each")
+    assert out[2].startswith("race: 3 runs (7 steps)")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +11,7 @@ from suite.errors import UsageError
 from suite.results import SCHEMA_VERSION, TABLES, Store, load
 from suite.results.folder import Folder
 from suite.results.query import query, render
-from suite.results.schema import arrow_schema
+from suite.results.schema import arrow_schema, markdown
 from tests.suite.rows import START, long_rows, run_row
 
 LONG = ("epochs", "steps", "metrics")
@@ -419,3 +420,8 @@ def test_a_frame_as_a_table():
 def test_an_unknown_format_is_refused():
     with pytest.raises(UsageError, match="unknown format 'xml'; known: csv, json, table"):
         render(FRAME, "xml")
+
+
+def test_every_column_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "results.md"
+    assert markdown() in page.read_text()
