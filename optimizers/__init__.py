@@ -7,9 +7,9 @@ import importlib
 
 from . import adafisher, adam, sgd
 from .adafisher import AdaFisher, AdaFisherW
-from .base import Categorical, Float, OptimizerSpec
+from .base import Categorical, Float, OptimizerSpec, Refreshing
 
-__all__ = ["REGISTRY", "AdaFisher", "AdaFisherW", "Categorical", "Float", "OptimizerSpec", "find"]
+__all__ = ["REGISTRY", "AdaFisher", "AdaFisherW", "Categorical", "Float", "OptimizerSpec", "Refreshing", "find"]
 
 REGISTRY: dict[str, OptimizerSpec] = {
     "sgd": sgd.SPEC,

@@ -7,7 +7,7 @@ An :class:`OptimizerSpec` is all that a caller needs to know of an optimizer. Se
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 from torch.optim import Optimizer
@@ -79,6 +79,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 SearchSpace = Mapping[str, Float | Categorical]
 
 
+@runtime_checkable
 class Refreshing(Protocol):
     """What an optimizer offers whose step refreshes something costly at an interval, so that it can be timed apart.
 

@@ -45,5 +45,6 @@ SPEC = OptimizerSpec(
     config=SGDConfig,
     build=build,
     search_space={"lr": Float(low=1e-3, high=1.0, log=True), "momentum": Float(low=0.0, high=0.99)},
+    cost_fields=frozenset({"nesterov"}),
     reference="Sutskever et al. (2013), On the importance of initialization and momentum in deep learning, ICML",
 )

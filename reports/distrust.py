@@ -171,6 +171,9 @@ def _machines(frames: Frames) -> Iterator[str]:
 
 def _load(frames: Frames) -> Iterator[str]:
     """Yield how many timed runs started on a busy machine."""
+    restless = int((frames.runs["is_quiet"] == False).sum())  # noqa: E712  # null where nothing was calibrated
+    if restless:
+        yield f"{text.count(restless, 'calibration')} began while something else ran: step times may be too long."
     runs = frames.runs[frames.runs["purpose"].isin(("race", "calibrate"))]
     beside = runs["load_before"] - (runs["num_workers"] * runs["num_threads"]).fillna(1)
     busy = int((beside > MAX_LOAD_BESIDE).sum())

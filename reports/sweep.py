@@ -57,7 +57,7 @@ def points(trials: pd.DataFrame) -> pd.DataFrame:
 def _search(arm: str, trials: pd.DataFrame, sign: int) -> Search:
     """Return the search of one arm from its trials."""
     scores = trials["score"].to_numpy()
-    best = int(np.nanargmax(sign * scores)) if np.isfinite(scores).any() else None
+    best = _best(trials, sign)
     row = None if best is None else trials.iloc[best]
     return Search(
         arm,
@@ -71,6 +71,13 @@ def _search(arm: str, trials: pd.DataFrame, sign: int) -> Search:
         lr_basin_decades=stats.basin_width(trials["lr"], scores, sign=sign),
         divergence_rate=stats.divergence_rate(list(trials["status"])),
     )
+
+
+def _best(trials: pd.DataFrame, sign: int) -> int | None:
+    """Return the row of the trial that races: of equal scores the lower validation loss, then the earlier trial."""
+    keys = pd.DataFrame({"score": -sign * trials["score"], "loss": trials["val_loss"], "trial": trials["trial"]})
+    ranked = keys.reset_index(drop=True).dropna(subset="score").sort_values(["score", "loss", "trial"])
+    return int(ranked.index[0]) if len(ranked) else None
 
 
 def _edges(tried: pd.DataFrame, best: int) -> dict[str, str]:

@@ -123,7 +123,7 @@ def _race(arguments: argparse.Namespace) -> None:
             f"the study {study.name!r} has no race; use `fisherbench sweep {arguments.study or study.name}`"
         )
     if arguments.given:
-        study = _with_given(study, arguments.given)
+        study = _with_given(study, arguments)
     _conduct(study, arguments, stages=("race",))
 
 
@@ -171,15 +171,27 @@ def _module(path: Path) -> Any:  # noqa: ANN401
     return module
 
 
-def _with_given(study: "Study", given: Sequence[str]) -> "Study":
-    """Return the study with hyperparameters fixed by hand instead of tuned."""
+def _with_given(study: "Study", arguments: argparse.Namespace) -> "Study":
+    """Return the study without its sweep: some arms as given by hand, the others as the stored sweep has them."""
+    from suite.execution.conduct import check, winners
+    from suite.results import Store
+
+    given: dict[str, list[str]] = {}
     arms = {arm.name: arm for arm in study.arms}
-    for text in given:
+    for text in arguments.given:
         name, dot, assignment = text.partition(".")
         if not dot or name not in arms:
             raise UsageError(f"{known('arm', name, arms)}; write --given ARM.FIELD=VALUE")
-        arms[name] = replace(arms[name], fixed={**arms[name].fixed, **_values([assignment])})
-    return replace(study, tune=None, arms=tuple(arms.values()))
+        given.setdefault(name, []).append(assignment)
+    fixed = {name: _values(assignments) for name, assignments in given.items()}
+    by_hand = tuple(replace(arms[name], fixed={**arms[name].fixed, **values}) for name, values in fixed.items())
+    check(replace(study, tune=None, arms=by_hand))
+    others = tuple(arm for arm in study.arms if arm.name not in given)
+    if others and study.tune:
+        store = Store(_place(study, arguments), study.name)
+        fixed |= {name: point or {} for name, point in winners(replace(study, arms=others), store.finished()).items()}
+    known_arms = (replace(arm, fixed={**arm.fixed, **fixed.get(arm.name, {})}) for arm in study.arms)
+    return replace(study, tune=None, arms=tuple(known_arms))
 
 
 def _values(assignments: Sequence[str]) -> dict[str, Any]:
@@ -202,16 +214,20 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
     from suite.results import Store
 
     check(study)
-    suffix = "" if arguments.scale == "quick" else f"-{arguments.scale}"
-    uri = _absolute(arguments.results or f"results/{study.name}{suffix}")
     if arguments.dry_run:
         print("\n".join(estimate(study, stages)))
         return
-    store = Store(uri, study.name)
+    store = Store(_place(study, arguments), study.name)
     has_news = conduct(study, store, _say, stages=stages)
     if has_news or not store.folder.has(REPORT):
         _write_report(store)
     print(f"report: {store.folder.path(REPORT)}")
+
+
+def _place(study: "Study", arguments: argparse.Namespace) -> str:
+    """Return where the results of a study are."""
+    suffix = "" if arguments.scale == "quick" else f"-{arguments.scale}"
+    return _absolute(arguments.results or f"results/{study.name}{suffix}")
 
 
 def _train_once(arguments: argparse.Namespace) -> None:
@@ -240,11 +256,11 @@ def _train_once(arguments: argparse.Namespace) -> None:
 def _write_report(store: "Store") -> None:
     from reports.page import render
 
-    plan = store.read_plan()
+    plan, results = store.read_plan(), store.load()
     page = render(
-        store.load(),
+        results.only(plan["run_ids"]) if plan else results,
         title=plan.get("question", store.study),
-        planned=plan.get("num_runs"),
+        planned=len(plan["run_ids"]) if plan else None,
         provenance=plan.get("study"),
     )
     store.folder.write(REPORT, page.encode())

@@ -98,7 +98,7 @@ FIGURE = FigureSpec(
     good="Lower is better.",
     data=data,
     plot=plot,
-    note="Calibrated alone on the machine, alternating with a reference arm. Above: seconds per epoch with the 95 % "
+    note="Calibrated alone on the machine, the arms taking turns. Above: seconds per epoch with the 95 % "
     "interval. Below: a plain step, and a step that refreshes the curvature factors; an arm without factors has plain "
     "steps only.",
 )

@@ -11,6 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from optimizers import Categorical
 from suite import workloads
 from suite.config import Run
 from suite.errors import UsageError
@@ -45,9 +48,16 @@ def check(study: Study) -> None:
     for run in {run.arm.name: run for run in expand(study)}.values():
         check_run(run)
     for run in tuning_runs(study)[: len(study.arms)]:
-        for name, atom in (run.arm.search_space or {}).items():
-            for value in getattr(atom, "choices", None) or (atom.low, atom.high):  # type: ignore[union-attr]
-                configure(run, {name: value})
+        space = run.arm.search_space or {}
+        for name, atom in space.items():
+            for value in atom.choices if isinstance(atom, Categorical) else (atom.low, atom.high):
+                spec, _ = configure(run, {name: value})
+        costly = sorted(spec.cost_fields & set(space))
+        if costly and calibrations([run]):
+            what = ", ".join(costly)
+            raise UsageError(
+                f"arm {run.arm.name!r}: {what} changes what a step costs; search it with a budget in steps or epochs"
+            )
 
 
 def check_run(run: Run) -> None:
@@ -62,6 +72,8 @@ def check_run(run: Run) -> None:
     reference = run.budget.reference
     if run.purpose == "single" and reference not in {None, run.arm.name}:
         raise UsageError(f"one training has one arm, {run.arm.name!r}: its budget cannot be the time of {reference!r}")
+    if run.sync_batchnorm and run.num_workers > 1 and not torch.cuda.is_available():
+        raise UsageError("sync_batchnorm needs CUDA, where torch has it; set sync_batchnorm=false")
     num_samples = len(look_up(Job(run=run, hyperparameters={}, calibrations={})).data.train)
     if run.batch_size > num_samples:
         raise UsageError(f"batch_size must be <= the {num_samples} training samples, but got {run.batch_size}")
@@ -99,9 +111,10 @@ def conduct(study: Study, store: Store, say: Say, *, stages: Collection[str] = S
         winners(study, store.finished())  # says what is missing before anything is written or started
     store.create()
     with _exclusive(store):
-        store.write_plan({"question": study.question, "num_runs": len(expand(study)), "study": asdict(study)})
+        run_ids = [run.run_id for run in expand(study)]
+        store.write_plan({"question": study.question, "run_ids": run_ids, "study": asdict(study)})
         planned, finished = expand(study, stages), store.finished()
-        missing = due(planned, finished)
+        missing = [*due(planned, finished), *outdated(study, planned, finished)]
         if not [run for run in missing if run.purpose != "calibrate"]:
             say(f"all {len(planned) - len(missing)} runs are done")
         else:
@@ -118,7 +131,8 @@ def _do(study: Study, stages: Collection[str], store: Store, say: Say) -> None:
     with ray_session() as scratch, Progress(expand(study, stages), store.finished(), store, say):
         if "tune" in stages and due(trials, store.finished()):
             _tune(trials, store, scratch, say)
-        if "race" in stages and due(races, store.finished()):
+        finished = store.finished()
+        if "race" in stages and (due(races, finished) or outdated(study, races, finished)):
             _race(study, races, store, scratch, say)
 
 
@@ -152,9 +166,14 @@ def _race(study: Study, races: list[Run], store: Store, scratch: Path, say: Say)
     chosen = winners(study, finished)
     costs = calibrations(races)
     jobs = []
-    for run in due(races, finished):
+    for run in [*due(races, finished), *outdated(study, races, finished)]:
         point = chosen[run.arm.name]
-        job = Job(run=run, hyperparameters=point or {}, calibrations=stored_calibrations(costs, finished))
+        job = Job(
+            run=run,
+            hyperparameters=point or {},
+            calibrations=stored_calibrations(costs, finished),
+            attempt=1 + finished.get(run.run_id, {"attempt": 0})["attempt"],
+        )
         if point is None:
             record_failure(job, store, "no trial of the sweep completed: there is no winner to race")
         else:
@@ -194,6 +213,25 @@ def winners(study: Study, finished: Rows) -> dict[str, dict[str, Any] | None]:
     return chosen
 
 
+def outdated(study: Study, runs: Sequence[Run], finished: Rows) -> list[Run]:
+    """Return the races that were run with another winner than the sweep has now, as when it was extended.
+
+    Args:
+        study: The study.
+        runs: Planned; those that race are looked at.
+        finished: Rows by run id.
+
+    Returns:
+        In the order of the plan; none while the sweep is not finished.
+    """
+    done = [run for run in runs if run.source == "winner" and run.run_id in finished]
+    if not done or due(tuning_runs(study), finished):
+        return []
+    points = winners(study, finished)
+    used = {run.run_id: json.loads(finished[run.run_id]["hyperparameters"]) for run in done}
+    return [run for run in done if not (points[run.arm.name] or {}).items() <= used[run.run_id].items()]
+
+
 def best_point(runs: Sequence[Run], finished: Rows) -> dict[str, Any] | None:
     """Return the hyperparameters of an arm's best trial.
 
@@ -216,7 +254,7 @@ def best_point(runs: Sequence[Run], finished: Rows) -> dict[str, Any] | None:
 
 def _tidy(study: Study, store: Store) -> bool:
     """Fold the finished runs and write the study for optuna-dashboard; return whether there was anything new."""
-    if not store.newest():
+    if not store.unfolded():
         return False
     store.fold()
     trials = tuning_runs(study)

@@ -15,7 +15,7 @@ def examine() -> list[str]:
         A line for each finding.
     """
     lines = [f"hardware: {provenance.hardware()}"]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = provenance.usable_cpus()
     lines.append(f"usable CPUs: {usable}" + ("" if usable > 1 else " (two are needed for races with 2 workers)"))
     load = provenance.load_average()
     if load is not None:

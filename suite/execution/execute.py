@@ -1,6 +1,6 @@
 """One planned run, executed in this process, with or without a process group, and written to the store.
 
-Whatever happens in a run ends here as a row with a status: the only broad ``except`` of the project.
+Whatever happens in a run ends here as a row with a status.
 """
 
 import json
@@ -23,6 +23,7 @@ from suite.execution import provenance
 from suite.execution.quiet import wait_until_quiet
 from suite.results import SCHEMA_VERSION, Store
 from suite.training.assembly import Task
+from suite.training.batches import steps_per_epoch
 from suite.training.calibration import Calibration, CalibrationError, calibrate
 from suite.training.clock import TrainClock
 from suite.training.limits import Limit, LiveLimit, StepLimit
@@ -31,6 +32,8 @@ from suite.training.workers import Workers
 from suite.workloads import Data
 
 PROBES = (preconditioner_spread,)
+FAILURES = ("failed", "out_of_memory")
+Rows = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,8 @@ class _StoredCheckpoint:
         self._store.folder.write(self._name, content)
 
     def remove(self) -> None:
-        self._store.folder.remove(self._name)
+        for suffix in (".pt", ".starts"):
+            self._store.folder.remove(self._name.removesuffix(".pt") + suffix)
 
 
 def execute(job: Job, store: Store, workers: Workers) -> str:
@@ -90,18 +94,18 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
     load = provenance.load_average()
     torch.set_num_threads(job.run.num_threads)
     checkpoint = _StoredCheckpoint(store, job.run)
-    failure: Exception | None = None
     try:
         outcome = _train(job, workers, checkpoint)
     except Exception as error:
-        failure = error
         outcome = Outcome(status=failure_status(error), columns={"error": traceback.format_exc()})
-    if workers.rank == 0 or (failure is not None and not store.has(job.run.run_id, job.attempt)):
+    has_failed = outcome.status in FAILURES
+    # The first worker to fail knows why; the others only lost it.
+    if not store.has(job.run.run_id, job.attempt) if has_failed else workers.rank == 0:
         row = _row(job, outcome) | {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
         store.write(row, {"epochs": outcome.epochs, "steps": outcome.steps, "metrics": outcome.metrics})
         checkpoint.remove()
-    if failure is not None and workers.num_workers > 1:
-        raise RuntimeError(f"run {job.run.run_id} ended as {outcome.status} on worker {workers.rank}") from failure
+    if has_failed and workers.num_workers > 1:
+        raise RuntimeError(f"run {job.run.run_id} ended as {outcome.status} on worker {workers.rank}")
     return outcome.status
 
 
@@ -122,8 +126,7 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
         RuntimeError: If an arm failed on this worker while others may wait for it: their group cannot go on.
     """
     left = list(jobs)
-    if left:
-        wait_until_quiet()
+    is_quiet = wait_until_quiet() if left else None
     while left:
         torch.set_num_threads(left[0].run.num_threads)
         times = {"started_at": datetime.now(UTC), "load_before": provenance.load_average()}
@@ -139,18 +142,18 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
             continue
         if workers.rank == 0:
             for job, calibration in zip(left, measured, strict=True):
-                row = _row(job, Outcome(columns=asdict(calibration)))
+                row = _row(job, Outcome(columns={**asdict(calibration), "is_quiet": is_quiet}))
                 store.write(row | times | {"finished_at": datetime.now(UTC)}, {})
         return {job.run.arm.name: calibration for job, calibration in zip(left, measured, strict=True)}
     return {}
 
 
-def stored_calibrations(runs: Sequence[Run], finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibration]:
+def stored_calibrations(runs: Sequence[Run], finished: Rows) -> dict[str, Calibration]:
     """Return the calibrations that the store holds.
 
     Args:
         runs: Calibrations, planned.
-        finished: Mapping[str, Mapping[str, Any]] by run id.
+        finished: Rows by run id.
 
     Returns:
         By arm; without those that failed.
@@ -241,13 +244,13 @@ def _uncalibrated(job: Job) -> str | None:
     return next((arm for arm in needed if arm not in job.calibrations), None)
 
 
-def seconds_of(run: Run, calibrations: Mapping[str, Calibration], steps_per_epoch: int) -> float | None:
+def seconds_of(run: Run, calibrations: Mapping[str, Calibration], epoch_steps: int) -> float | None:
     """Return the training time that a budget asks for.
 
     Args:
         run: The plan.
         calibrations: By arm; must hold the reference of ``wall_clock_of``.
-        steps_per_epoch: Of the workload at the run's batch size.
+        epoch_steps: Steps in an epoch of the workload at the run's batch size.
 
     Returns:
         Seconds, or ``None`` for a budget in epochs or steps.
@@ -255,7 +258,7 @@ def seconds_of(run: Run, calibrations: Mapping[str, Calibration], steps_per_epoc
     budget = run.budget
     if budget.kind == "wall_clock_of":
         assert budget.reference is not None
-        return budget.amount * steps_per_epoch * calibrations[budget.reference].step_s
+        return budget.amount * epoch_steps * calibrations[budget.reference].step_s
     return budget.amount if budget.kind == "wall_clock" else None
 
 
@@ -266,12 +269,12 @@ def _data(workload: str, splits: str) -> Data:
 
 def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome:
     task, run = look_up(job), job.run
-    steps_per_epoch = len(task.data.train) // run.batch_size
-    seconds = seconds_of(run, job.calibrations, max(steps_per_epoch, 1))
+    num_steps = steps_per_epoch(task.data.train, run.batch_size)
+    seconds = seconds_of(run, job.calibrations, num_steps)
     clock = TrainClock(task.device)
     is_calibrated = run.budget.is_time and run.budget.mode == "calibrated"
     calibration = job.calibrations[run.arm.name] if is_calibrated else None
-    limit = _limit(run, seconds, calibration, max(steps_per_epoch, 1), clock, workers)
+    limit = _limit(run, seconds, calibration, num_steps, clock, workers)
     outcome = train(
         task,
         limit=limit,
@@ -292,12 +295,12 @@ def _limit(
     run: Run,
     seconds: float | None,
     calibration: Calibration | None,
-    steps_per_epoch: int,
+    epoch_steps: int,
     clock: TrainClock,
     workers: Workers,
 ) -> Limit:
     if seconds is None:
-        steps = run.budget.amount * (steps_per_epoch if run.budget.kind == "epochs" else 1)
+        steps = run.budget.amount * (epoch_steps if run.budget.kind == "epochs" else 1)
         return StepLimit(max(1, round(steps)))
     if calibration is None:
         return LiveLimit(seconds, clock, workers)
@@ -307,7 +310,7 @@ def _limit(
 def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Return the row of the table ``runs``, less its times."""
     run = job.run
-    values, workload = _known(job)
+    values, workload = _described(job)
     plan = {name: getattr(run, name) for name in ("study", "workload", "purpose", "trial", "seed", "splits")}
     sizes = {name: getattr(run, name) for name in ("num_workers", "num_threads", "batch_size", "sync_batchnorm")}
     return {
@@ -331,7 +334,7 @@ def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _known(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+def _described(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a job's hyperparameters and what its row says of the workload, as far as both can be looked up."""
     try:
         spec = workloads.find(job.run.workload)

@@ -10,13 +10,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from suite.errors import UsageError
-from suite.execution.execute import Job, execute, execute_calibrations, stored_calibrations
+from suite.execution.execute import Job, execute, execute_calibrations, record_failure, stored_calibrations
 from suite.execution.session import num_cpus, num_gpus
 from suite.results import Store
-from suite.training.workers import Workers
+from suite.training.workers import COLLECTIVE_TIMEOUT_S, Workers
 
-COLLECTIVE_TIMEOUT_S = 300  # a worker that waits longer for the others takes the group down
-LOST_WORKERS = 2  # times that a group whose worker died is started again, beyond one a run that failed
+LOST_WORKERS = 2  # times that a run whose worker died is started again
 
 
 def run_queue(calibrations: Sequence[Job], jobs: Sequence[Job], store: Store, scratch: Path) -> None:
@@ -49,7 +48,9 @@ def run_queue(calibrations: Sequence[Job], jobs: Sequence[Job], store: Store, sc
         run_config=RunConfig(
             name=f"queue-{uuid.uuid4().hex}",  # Train resumes by name; we resume by the store
             storage_path=str(scratch / "train"),
-            failure_config=FailureConfig(max_failures=len(jobs) + LOST_WORKERS, controller_failure_limit=LOST_WORKERS),
+            failure_config=FailureConfig(
+                max_failures=(len(jobs) + len(calibrations)) * (LOST_WORKERS + 1), controller_failure_limit=LOST_WORKERS
+            ),
         ),
     ).fit()
 
@@ -61,11 +62,23 @@ def train_queue(config: dict[str, Any]) -> None:
         config: ``calibrations`` and ``jobs`` that were due when the group was planned, and the store's ``uri``.
     """
     workers, store = Workers.join(), Store(config["uri"])
-    finished = workers.share(set(store.finished()))
-    due = [job for job in config["calibrations"] if job.run.run_id not in finished]
+    attempts = workers.share({run_id: row["attempt"] for run_id, row in store.finished().items()})
+    due = [job for job in config["calibrations"] if job.run.run_id not in attempts]
     measured = execute_calibrations(due, store, workers)
     if len(due) < len(config["calibrations"]):  # the group was restarted after they were measured
         measured |= workers.share(stored_calibrations([job.run for job in config["calibrations"]], store.finished()))
     for job in config["jobs"]:
-        if job.run.run_id not in finished:
+        if attempts.get(job.run.run_id, 0) < job.attempt and _may_start(job, store, workers):
             execute(replace(job, calibrations={**job.calibrations, **measured}), store, workers)
+
+
+def _may_start(job: Job, store: Store, workers: Workers) -> bool:
+    """Count the starts of a run, and give up on one that has taken its worker's process down again and again."""
+    name = f"checkpoints/{job.run.run_id}.starts"
+    num_starts = 0
+    if workers.rank == 0:
+        num_starts = int(store.folder.read(name)) if store.folder.has(name) else 0
+        store.folder.write(name, str(num_starts + 1).encode())
+        if num_starts > LOST_WORKERS:
+            record_failure(job, store, f"its worker died {num_starts} times")
+    return workers.share(num_starts) <= LOST_WORKERS

@@ -36,7 +36,7 @@ class Progress:
         self._num_finished, self._cost_here = sum(run_id in finished for run_id in self._cost), 0.0
         self._cost_left = sum(cost for run_id, cost in self._cost.items() if run_id not in finished)
         self._store, self._say, self._now = store, say, now
-        self._seen = set(store.newest())
+        self._seen = set(store.unfolded())
         self._started = self._spoke = now()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -56,9 +56,9 @@ class Progress:
 
     def look(self) -> None:
         """Report what is new in the store, or that the work goes on."""
-        for name in [name for name in self._store.newest() if name not in self._seen]:
-            self._seen.add(name)
-            row = self._store.read_run(name)
+        for attempt in [attempt for attempt in self._store.unfolded() if attempt not in self._seen]:
+            self._seen.add(attempt)
+            row = self._store.read_run(*attempt)
             cost = self._cost.get(row["run_id"])
             if cost is not None:
                 self._num_finished += 1
@@ -79,8 +79,8 @@ class Progress:
 
 
 def _cost(run: Run) -> float:
-    """Return how much of the wait a run is likely to be, in seconds where its budget tells."""
-    return run.budget.amount if run.budget.is_time else 1.0
+    """Return how much of the wait a run is likely to be: its seconds where its budget is some, else 1."""
+    return run.budget.amount if run.budget.kind == "wall_clock" else 1.0
 
 
 def describe(row: Mapping[str, Any]) -> str:

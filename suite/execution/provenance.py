@@ -65,6 +65,15 @@ def commit() -> str | None:
         return None
 
 
+def usable_cpus() -> int:
+    """Return the CPUs that this process may run on.
+
+    Returns:
+        At least 1.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def load_average() -> float | None:
     """Return the 1-minute load average.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from suite.errors import UsageError
+from suite.execution.provenance import usable_cpus
 from suite.execution.watchdog import Watchdog
 
 OBJECT_STORE_BYTES = 200 << 20  # plans and tokens are all that passes through it
@@ -37,7 +38,7 @@ def ray_session() -> Iterator[Path]:
         else:
             ray.init(
                 address="local",
-                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                num_cpus=usable_cpus(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
@@ -80,6 +81,15 @@ def num_cpus() -> int:
         Whole CPUs.
     """
     return int(ray.cluster_resources().get("CPU", 0))
+
+
+def largest_node_cpus() -> int:
+    """Return the CPUs of the node that has most, which a task that wants to be alone on a node can ask for.
+
+    Returns:
+        Whole CPUs.
+    """
+    return int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
 
 
 def num_gpus() -> int:

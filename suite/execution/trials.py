@@ -11,9 +11,9 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from suite import workloads
-from suite.execution.execute import Job, execute, execute_calibrations
+from suite.execution.execute import Job, execute, execute_calibrations, record_failure
 from suite.execution.sampling import Proposer, objective
-from suite.execution.session import num_cpus
+from suite.execution.session import largest_node_cpus, num_cpus, num_gpus
 from suite.results import Store
 from suite.training.calibration import Calibration
 from suite.training.workers import Workers
@@ -33,7 +33,7 @@ def calibrate_alone(jobs: Sequence[Job], store: Store) -> dict[str, Calibration]
     """
     if not jobs:
         return {}
-    measure = ray.remote(num_cpus=num_cpus(), max_retries=LOST_TRIALS)(_calibrate)
+    measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_calibrate)
     measured: dict[str, Calibration] = ray.get(measure.remote(list(jobs), store.uri))
     return measured
 
@@ -52,15 +52,17 @@ def run_trials(jobs: Sequence[Job], proposers: Mapping[str, Proposer], store: St
         scratch: For Tune's own files, which nobody reads.
     """
     threads = max(job.run.num_threads for job in jobs)
-    trainable = tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs), uri=store.uri), {"cpu": threads})
+    gpus = min(1, num_gpus())
+    resources = {"cpu": threads, "gpu": gpus}
+    trainable = tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs), uri=store.uri), resources)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             metric="index",
             mode="max",
-            search_alg=PlannedSearch(jobs, proposers),
+            search_alg=PlannedSearch(jobs, proposers, store),
             num_samples=len(jobs),
-            max_concurrent_trials=max(1, num_cpus() // threads),
+            max_concurrent_trials=max(1, min(num_cpus() // threads, num_gpus() or len(jobs))),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -77,8 +79,9 @@ def _trial(config: dict[str, Any], jobs: list[Job], uri: str) -> None:
     """Do one trial in a reused actor; everything that it leaves behind is its row."""
     job = replace(jobs[config["index"]], hyperparameters=config["hyperparameters"])
     store = Store(uri)
-    execute(job, store, Workers())
-    row = store.read_run(f"{job.run.run_id}-{job.attempt}.parquet")
+    if not store.has(job.run.run_id, job.attempt):  # else its process died between its row and its report
+        execute(job, store, Workers())
+    row = store.read_run(job.run.run_id, job.attempt)
     tune.report({"index": config["index"], "objective": objective(row, workloads.find(job.run.workload))})
 
 
@@ -88,10 +91,12 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
     Args:
         jobs: The plan.
         proposers: By arm.
+        store: Where a trial whose process was lost for good is recorded.
     """
 
-    def __init__(self, jobs: Sequence[Job], proposers: Mapping[str, Proposer]) -> None:
+    def __init__(self, jobs: Sequence[Job], proposers: Mapping[str, Proposer], store: Store) -> None:
         super().__init__()
+        self._store = store
         self._jobs = jobs
         self._proposers = proposers
         self._next = itertools.count()
@@ -113,9 +118,11 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
         index = next(self._next)
         if index >= len(self._jobs):
             return str(Searcher.FINISHED)
-        job = self._under_way[trial_id] = self._jobs[index]
-        assert job.run.trial is not None
-        return {"index": index, "hyperparameters": self._proposers[job.run.arm.name].propose(job.run.trial)}
+        run = self._jobs[index].run
+        assert run.trial is not None
+        point = self._proposers[run.arm.name].propose(run.trial)
+        self._under_way[trial_id] = replace(self._jobs[index], hyperparameters=point)
+        return {"index": index, "hyperparameters": point}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the arm's proposer.
@@ -125,8 +132,11 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
             result: What the trial reported last.
             error: Whether its process was lost for good.
         """
-        run = self._under_way.pop(trial_id).run
+        job = self._under_way.pop(trial_id)
+        run = job.run
         assert run.trial is not None
+        if error and not self._store.has(run.run_id, job.attempt):
+            record_failure(job, self._store, f"its process died {LOST_TRIALS + 1} times")
         value = None if error or result is None else result.get("objective")
         self._proposers[run.arm.name].observe(run.trial, value)
 

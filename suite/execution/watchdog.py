@@ -17,19 +17,21 @@ GRACE_S = 5.0  # for Ray's own clean-up
 
 
 class Watchdog:
-    """Watches over this process's descendants; a no-op where there is no ``/proc``."""
+    """Watches over the processes that this one starts from now on; a no-op where there is no ``/proc``."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._others = set(descendants(os.getpid()))
         if Path("/proc/self/stat").exists():
             self._process = subprocess.Popen(
                 [sys.executable, __file__], stdin=subprocess.PIPE, start_new_session=True, text=True
             )
 
     def watch(self) -> None:
-        """Name all present descendants as those to end."""
+        """Name what was started since as that to end."""
         if self._process is not None and self._process.stdin is not None:
-            found = [(pid, start_time(pid)) for pid in descendants(os.getpid()) if pid != self._process.pid]
+            ours = set(descendants(os.getpid())) - self._others - {self._process.pid}
+            found = [(pid, start_time(pid)) for pid in ours]
             self._process.stdin.writelines(f"{pid} {started}\n" for pid, started in found)
             self._process.stdin.flush()
 

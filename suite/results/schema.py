@@ -31,7 +31,9 @@ _STR, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
 KEY = (
     Column("run_id", _STR, "hash of what was planned; the same in every table"),
-    Column("attempt", _INT, "number of this finished try, from 1; retrying a failed run makes the next"),
+    Column(
+        "attempt", _INT, "number of this finished try, from 1; a race whose winner has changed since makes the next"
+    ),
 )
 
 RUNS = (
@@ -61,7 +63,7 @@ RUNS = (
     Column("hyperparameters", _STR, "all hyperparameters as JSON, the typed ones included"),
     # outcome
     Column("status", _STR, "completed, target_reached, pruned, diverged, out_of_memory or failed"),
-    Column("error", _STR, "traceback of a failed run, else null"),
+    Column("error", _STR, "why a run failed or ran out of memory, as a rule a traceback; else null"),
     Column("num_steps", _INT, "training steps taken"),
     Column("num_epochs", _FLOAT, "passes over the training split, fractional"),
     Column("train_loss", _FLOAT, "mean training loss over the last checking interval"),
@@ -79,14 +81,18 @@ RUNS = (
     # times
     Column("train_time_s", _FLOAT, "measured training time: data wait, forward, backward, step; maximum over workers"),
     Column("budget_time_s", _FLOAT, "time that ranks: steps x calibrated seconds if calibrated, else train_time_s"),
-    Column("overshoot_s", _FLOAT, "budget_time_s minus budget_seconds; null for budgets in epochs or steps"),
+    Column(
+        "overshoot_s",
+        _FLOAT,
+        "budget_time_s minus budget_seconds; null unless the run completed a budget that is a time",
+    ),
     Column("eval_time_s", _FLOAT, "time in evaluations, not charged"),
     Column("checkpoint_time_s", _FLOAT, "time in writing checkpoints, not charged"),
     Column("warmup_time_s", _FLOAT, "time in warm-up steps on a throw-away copy, not charged"),
     Column("data_time_s", _FLOAT, "part of train_time_s spent waiting for data"),
-    Column("total_time_s", _FLOAT, "wall-clock time of the run with everything above"),
-    Column("started_at", pa.timestamp("us", tz="UTC"), "start of the last attempt"),
-    Column("finished_at", pa.timestamp("us", tz="UTC"), "end of the last attempt"),
+    Column("total_time_s", _FLOAT, "wall-clock time of the run with everything above, over all its starts"),
+    Column("started_at", pa.timestamp("us", tz="UTC"), "when the process that finished the run took it up"),
+    Column("finished_at", pa.timestamp("us", tz="UTC"), "when the run was finished"),
     Column("num_resumes", _INT, "how often the run went on from a checkpoint"),
     # calibration (purpose = calibrate measures, the others carry what they used)
     Column("step_s", _FLOAT, "calibrated seconds per step, plain and refresh combined by frequency"),
@@ -95,10 +101,13 @@ RUNS = (
     Column("plain_step_s", _FLOAT, "seconds of a step that refreshes no factors"),
     Column("refresh_step_s", _FLOAT, "seconds of a step that refreshes factors; null where there are none"),
     Column("num_timed_steps", _INT, "steps behind the calibration"),
+    Column("is_quiet", pa.bool_(), "whether the machine was idle when the calibration began; null otherwise"),
     # memory
     Column("num_parameters", _INT, "trainable parameters of the model"),
     Column("parameter_bytes", _INT, "bytes of the trainable parameters"),
-    Column("optimizer_state_bytes", _INT, "bytes of every tensor in the optimizer's state, each storage once"),
+    Column(
+        "optimizer_state_bytes", _INT, "bytes of every tensor that the optimizer holds beside parameters and gradients"
+    ),
     Column(
         "peak_rss_bytes", _INT, "high-water mark of the worker process, maximum over workers; a process may be reused"
     ),

@@ -2,16 +2,17 @@
 
 ```
 study.json              which study this is, and the schema's version
-plan.json               what was planned last: the question, the number of runs, the configuration
+plan.json               what was planned last: the question, the runs, the configuration
 runs/<run_id>-<n>.parquet   a finished run, written whole: one row, the long tables nested in it
 tables/<table>.parquet  the finished runs folded into one file per table
 checkpoints/<run_id>.pt runs under way
+lock                    held by the process at work
 ```
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,18 @@ class Results:
     epochs: pd.DataFrame
     steps: pd.DataFrame
     metrics: pd.DataFrame
+
+    def only(self, run_ids: Collection[str]) -> "Results":
+        """Return the rows of some runs.
+
+        Args:
+            run_ids: Which.
+
+        Returns:
+            The four tables without all other runs.
+        """
+        tables = {name: getattr(self, name) for name in TABLES}
+        return Results(**{name: frame[frame["run_id"].isin(run_ids)] for name, frame in tables.items()})
 
 
 def load(uri: str | os.PathLike[str]) -> Results:
@@ -117,13 +130,13 @@ class Store:
                 _check_columns(table, r)
         content = _to_parquet(pa.Table.from_pylist([row], schema=_run_file_schema()))
         self.create()
-        self.folder.write(f"runs/{run['run_id']}-{run['attempt']}.parquet", content)
+        self.folder.write(_file_name(run["run_id"], run["attempt"]), content)
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Write what is planned, for the report.
 
         Args:
-            plan: JSON-serialisable: ``question``, ``num_runs`` and ``study``, its configuration.
+            plan: JSON-serialisable: ``question``, ``run_ids`` and ``study``, its configuration.
         """
         self.folder.write(_PLAN, json.dumps(plan, indent=2).encode())
 
@@ -171,7 +184,7 @@ class Store:
         Returns:
             Whether it is there.
         """
-        return self.folder.has(f"runs/{run_id}-{attempt}.parquet")
+        return self.folder.has(_file_name(run_id, attempt))
 
     def create(self) -> None:
         """Write the marker that makes the directory a results directory, if it is not one yet."""
@@ -179,24 +192,27 @@ class Store:
             marker = {"schema_version": SCHEMA_VERSION, "study": self.study}
             self.folder.write(_MARKER, json.dumps(marker, indent=2).encode())
 
-    def newest(self) -> list[str]:
-        """List the files of runs that have not been folded yet.
+    def unfolded(self) -> list[tuple[str, int]]:
+        """List the attempts at runs that have not been folded yet.
 
         Returns:
-            Names, in order.
+            Run ids and attempts, in order.
         """
-        return self.folder.names("runs", ".parquet")
+        stems = (name.removesuffix(".parquet").rpartition("-") for name in self.folder.names("runs", ".parquet"))
+        return [(run_id, int(attempt)) for run_id, _, attempt in stems if attempt.isdigit()]
 
-    def read_run(self, name: str) -> dict[str, Any]:
-        """Read the row of one unfolded file.
+    def read_run(self, run_id: str, attempt: int) -> dict[str, Any]:
+        """Read the row of one unfolded attempt at a run.
 
         Args:
-            name: From :meth:`newest`.
+            run_id: Of the run.
+            attempt: Its number.
 
         Returns:
             Its row of the table ``runs``.
         """
-        row: dict[str, Any] = self._read(f"runs/{name}", arrow_schema("runs").names).to_pylist()[0]
+        name = _file_name(run_id, attempt)
+        row: dict[str, Any] = self._read(name, arrow_schema("runs").names).to_pylist()[0]
         return row
 
     def fold(self) -> None:
@@ -204,11 +220,11 @@ class Store:
 
         A crash at any moment leaves every run in at least one place; ``load`` reads each once.
         """
-        names = self.newest()
-        for table, content in self._tables(tuple(TABLES)).items() if names else ():
+        attempts = self.unfolded()
+        for table, content in self._tables(tuple(TABLES)).items() if attempts else ():
             self.folder.write(f"tables/{table}.parquet", _to_parquet(content))
-        for name in names:
-            self.folder.remove(f"runs/{name}")
+        for attempt in attempts:
+            self.folder.remove(_file_name(*attempt))
 
     def _tables(self, names: tuple[str, ...]) -> dict[str, pa.Table]:
         """Return tables, each run once: of its last attempt the newer file, else what was folded."""
@@ -233,7 +249,7 @@ class Store:
     def _read_run_files(self, tables: tuple[str, ...]) -> dict[str, pa.Table]:
         long = [table for table in tables if table != "runs"]
         columns = [*arrow_schema("runs").names, *long]
-        parts = [self._read(f"runs/{name}", columns) for name in self.newest()]
+        parts = [self._read(_file_name(*attempt), columns) for attempt in self.unfolded()]
         whole = pa.concat_tables(parts) if parts else _run_file_schema().empty_table()
         return {"runs": whole.select(arrow_schema("runs").names), **{table: _unnest(whole, table) for table in long}}
 
@@ -253,6 +269,10 @@ class Store:
             raise UsageError(
                 f"{path!r} has schema version {version}, but this fisherbench reads up to {SCHEMA_VERSION}"
             )
+
+
+def _file_name(run_id: str, attempt: int) -> str:
+    return f"runs/{run_id}-{attempt}.parquet"
 
 
 def _to_parquet(table: pa.Table) -> bytes:

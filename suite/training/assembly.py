@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from optimizers import OptimizerSpec
+from optimizers import OptimizerSpec, Refreshing
 from suite.config import Run
 from suite.training import seeding
 from suite.training.workers import Workers
@@ -74,7 +74,7 @@ class Assembly:
     @property
     def has_refreshed(self) -> bool:
         """Whether the last step refreshed the optimizer's factors."""
-        return bool(getattr(self.optimizer, "refreshed", False))
+        return isinstance(self.optimizer, Refreshing) and self.optimizer.refreshed
 
     def step(self, step: int, batch: tuple[Tensor, Tensor], lr_factor: float) -> Tensor:
         """Take one training step.

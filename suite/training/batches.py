@@ -9,6 +9,24 @@ from suite.training.workers import Workers
 from suite.workloads import Split
 
 
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Return the number of whole batches in a split.
+
+    Args:
+        split: The training split.
+        batch_size: Samples a step over all workers.
+
+    Returns:
+        At least 1.
+
+    Raises:
+        UsageError: If the split holds less than one batch.
+    """
+    if batch_size > len(split):
+        raise UsageError(f"batch_size must be <= the {len(split)} training samples, but got {batch_size}")
+    return len(split) // batch_size
+
+
 class Batches:
     """The training batches of one worker.
 
@@ -24,12 +42,10 @@ class Batches:
 
     Raises:
         UsageError: If the split holds less than one batch.
-    """
+    """  # noqa: DOC502
 
     def __init__(self, split: Split, *, seed: int, batch_size: int, workers: Workers, device: torch.device) -> None:
-        self.steps_per_epoch = len(split) // batch_size
-        if self.steps_per_epoch == 0:
-            raise UsageError(f"batch_size must be <= the {len(split)} training samples, but got {batch_size}")
+        self.steps_per_epoch = steps_per_epoch(split, batch_size)
         self._inputs, self._targets = split.inputs.to(device), split.targets.to(device)
         self._seed = seed
         self._batch_size = batch_size

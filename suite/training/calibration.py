@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from optimizers import Refreshing
 from suite.training.assembly import Assembly, Task
 from suite.training.batches import Batches
 from suite.training.clock import TrainClock
@@ -69,13 +70,13 @@ def calibrate(tasks: Sequence[Task], workers: Workers) -> list[Calibration]:
         CalibrationError: If an arm cannot take a step.
     """  # noqa: DOC502
     subjects = [_Subject(task, workers) for task in tasks]
-    [first] = workers.maximum([sum(subject.round() for subject in subjects)])  # the warm-up round, not kept
+    [first] = workers.maximum([sum(subject.take_turn() for subject in subjects)])  # the warm-up round, not kept
     num_rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, math.ceil(SECONDS_PER_ARM * len(tasks) / first)))
     for subject in subjects:
         subject.forget()
     for _ in range(num_rounds):
         for subject in subjects:
-            subject.round()
+            subject.take_turn()
     return [subject.result(workers) for subject in subjects]
 
 
@@ -91,14 +92,16 @@ class _Subject:
         )
         self._clock = TrainClock(task.device)
         self._step = 0
-        self._interval: int | None = getattr(self._assembly.optimizer, "update_interval", None)
+        optimizer = self._assembly.optimizer
+        self._refreshing = optimizer if isinstance(optimizer, Refreshing) else None
+        self._interval = self._refreshing.update_interval if self._refreshing else None
         self.forget()
 
     def forget(self) -> None:
         self._plain: list[list[float]] = []
         self._refresh: list[list[float]] = []
 
-    def round(self) -> float:
+    def take_turn(self) -> float:
         """Time a few steps of each kind that this arm has, and return their seconds."""
         plain = self._time(PLAIN_STEPS, refresh=False) if self._interval != 1 else []
         refresh = (
@@ -112,8 +115,8 @@ class _Subject:
         laps: list[tuple[object, float]] = []
         self._clock.resume()
         for _ in range(num_steps):
-            if self._interval is not None:
-                self._assembly.optimizer.schedule_refresh(refresh)  # type: ignore[attr-defined]
+            if self._refreshing:
+                self._refreshing.schedule_refresh(refresh)
             with _blame(self._arm):
                 self._assembly.step(self._step, self._batches.at(self._step), 0.0)
             self._step += 1

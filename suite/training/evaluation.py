@@ -66,4 +66,4 @@ def take_buffers_of_rank_0(model: nn.Module, workers: Workers) -> None:
     """
     if workers.num_workers > 1:
         for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
+            dist.broadcast(buffer, src=0)  # over the default group: a buffer may be on the device

@@ -7,7 +7,7 @@ through probes, and everything learned comes back as an :class:`Outcome`.
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +30,7 @@ CHECK_INTERVAL = (
     10  # steps between looks at the loss: a look waits for the device and, with several workers, for the others
 )
 RUNAWAY_FACTOR = 1000.0  # a loss this many times the first one has diverged, though it may still be finite
-MAX_EVALUATIONS = 100  # a run of many short epochs is not evaluated after each
+MAX_EVALUATIONS = 100  # where the number of steps is known: many short epochs are not evaluated one by one
 WARMUP_STEPS = 3
 
 
@@ -92,11 +92,11 @@ def train(
     started = clock.now()
     with clock.account("warmup"):
         _warm_up(task, workers)
-    training = _Training(task, limit, clock, workers, step_s=step_s, checkpoints=checkpoints, probes=probes)
+    training = _Training(
+        task, limit, clock, workers, started=started, step_s=step_s, checkpoints=checkpoints, probes=probes
+    )
     training.restore()
-    outcome = training.run()
-    outcome.columns["total_time_s"] = clock.now() - started
-    return outcome
+    return training.run()
 
 
 def _warm_up(task: Task, workers: Workers) -> None:
@@ -125,6 +125,7 @@ class _Training:
         clock: TrainClock,
         workers: Workers,
         *,
+        started: float,
         step_s: float | None,
         checkpoints: Checkpoints | None,
         probes: Sequence[Probe],
@@ -139,6 +140,7 @@ class _Training:
         self.sampled: list[dict[str, Any]] = []  # rows of steps whose loss is among them
         self.checkpointed_at_s = 0.0
         self.checkpoint_is_due = False
+        self.started, self.time_before_s = started, 0.0
         self.eval_interval = self.batches.steps_per_epoch
         if isinstance(limit, StepLimit):
             self.eval_interval = max(self.eval_interval, math.ceil(limit.num_steps / MAX_EVALUATIONS))
@@ -149,16 +151,12 @@ class _Training:
         while (frac := self.limit.frac_used(self.progress["step"])) is not None:
             self._step(frac)
             step = self.progress["step"]
-            if step % CHECK_INTERVAL == 0 and self._has_diverged():
+            is_evaluation = step % self.eval_interval == 0
+            if (is_evaluation or step % CHECK_INTERVAL == 0) and self._interlude(is_evaluation):
                 break
-            if step % self.eval_interval == 0 and self._evaluate():
-                break
-            if self.checkpoint_is_due and not self.unread:
-                self._checkpoint()
         else:
             if not self.outcome.epochs or self.outcome.epochs[-1]["step"] < self.progress["step"]:
-                self._evaluate()
-        self._note(self.clock.pause())
+                self._interlude(is_evaluation=True)
         self.outcome.columns |= self._summary()
         return self.outcome
 
@@ -168,11 +166,14 @@ class _Training:
         content = self.workers.share(content)
         if content is None:
             return
-        state = torch.load(io.BytesIO(content), map_location=self.task.device, weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if state["config"] != asdict(self.task.config):
+            return  # a sampler that learns proposed another point for this trial
         self.assembly.load_state_dict(state["assembly"])
         self.clock.load_state_dict(state["clock"])
         self.progress = state["progress"]
         self.progress["num_resumes"] += 1
+        self.time_before_s = self.progress["total_time_s"]
         self.outcome = Outcome(**state["outcome"])
         self.checkpointed_at_s = self.clock.train_s
 
@@ -200,60 +201,61 @@ class _Training:
             if row is not None:
                 row["step_time_ms"] = seconds * 1e3
 
-    def _read_losses(self) -> None:
-        """Read the losses since the last look, averaged over the workers; a collective call.
+    def _interlude(self, is_evaluation: bool) -> bool:
+        """Do what is not charged, with the clock stopped, and return whether the run ends here; a collective call."""
+        self._note(self.clock.pause())
+        with self.clock.account("eval"):
+            ends = self._has_diverged() or (is_evaluation and self._evaluate())
+        if self.checkpoint_is_due and not ends:
+            with self.clock.account("checkpoint"):
+                self._checkpoint()
+        self.clock.resume()
+        return ends
 
-        Whether rank 0's clock says that a checkpoint is due goes along, so that all workers stop their clocks for it.
+    def _has_diverged(self) -> bool:
+        """Read the losses since the last look, averaged over the workers, and judge them.
+
+        Whether rank 0's clock says that a checkpoint is due goes along, so that all workers write it at the same step.
+
+        Returns:
+            Whether the run is at an end.
         """
         if not self.unread:
-            return
+            return False
         losses = torch.stack(self.unread).double().cpu()
         for row in self.sampled:
             row["loss"] = losses[row["loss"]].item()
         self.outcome.steps += self.sampled
-        is_due = self.clock.train_s - self.checkpointed_at_s >= CHECKPOINT_INTERVAL_S and self.workers.rank == 0
-        mean, due = self.workers.mean(torch.stack([losses.mean(), torch.tensor(float(is_due))])).tolist()
-        self.checkpoint_is_due = due > 0 and self.checkpoints is not None
-        self.progress["train_loss"] = mean
-        if self.progress["first_loss"] is None:
-            self.progress["first_loss"] = mean
         self.unread, self.sampled = [], []
-
-    def _has_diverged(self) -> bool:
-        self._read_losses()
-        loss, first = self.progress["train_loss"], self.progress["first_loss"]
-        diverged = not math.isfinite(loss) or loss > RUNAWAY_FACTOR * max(first, 1.0)
-        if diverged:
-            self.outcome.status = "diverged"
-        return diverged
+        is_due = self.clock.train_s - self.checkpointed_at_s >= CHECKPOINT_INTERVAL_S and self.workers.rank == 0
+        message = torch.tensor([losses.mean().item(), float(is_due)], dtype=torch.float64)
+        loss, due = self.workers.mean(message).tolist()
+        self.checkpoint_is_due = due > 0 and self.checkpoints is not None
+        self.progress["train_loss"] = loss
+        if self.progress["first_loss"] is None:
+            self.progress["first_loss"] = loss
+        if math.isfinite(loss) and loss <= RUNAWAY_FACTOR * max(self.progress["first_loss"], 1.0):
+            return False
+        self.outcome.status = "diverged"
+        return True
 
     def _evaluate(self) -> bool:
-        """Evaluate on all splits with the clock stopped; return whether the run ends here."""
-        self._note(self.clock.pause())
+        """Evaluate on all splits, and return whether the run ends here."""
         [train_s] = self.workers.maximum([self.clock.train_s])
-        with self.clock.account("eval"):
-            if self._has_diverged():
-                return True
-            row = self._epoch_row(train_s)
-            if not math.isfinite(row["test_loss"]):
-                self.outcome.status = "diverged"
-                return True
-            self.outcome.epochs.append(row)
-            if self.workers.rank == 0:
-                values = {
-                    k: v
-                    for probe in self.probes
-                    for k, v in probe(self.assembly.model, self.assembly.optimizer).items()
-                }
-                self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in values.items()]
-        if (
-            self.task.run.stop_at_target
-            and row["val_metric"] is not None
-            and self.task.workload.reaches(row["val_metric"])
-        ):
+        row = self._epoch_row(train_s)
+        scores = [row[name] for name in ("val_loss", "val_metric", "test_loss", "test_metric")]
+        if not all(score is None or math.isfinite(score) for score in scores):
+            self.outcome.status = "diverged"
+            return True
+        self.outcome.epochs.append(row)
+        if self.workers.rank == 0:
+            model, optimizer = self.assembly.model, self.assembly.optimizer
+            values = {name: value for probe in self.probes for name, value in probe(model, optimizer).items()}
+            self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in values.items()]
+        metric = row["val_metric"]
+        if self.task.run.stop_at_target and metric is not None and self.task.workload.reaches(metric):
             self.outcome.status = "target_reached"
             return True
-        self.clock.resume()
         return False
 
     def _epoch_row(self, train_s: float) -> dict[str, Any]:
@@ -277,20 +279,23 @@ class _Training:
         return row
 
     def _checkpoint(self) -> None:
-        """Write a checkpoint on rank 0 while all clocks stand; a collective call."""
-        self._note(self.clock.pause())
-        with self.clock.account("checkpoint"):
-            if self.checkpoints is not None and self.workers.rank == 0:
-                buffer = io.BytesIO()
-                torch.save(self._state(), buffer)
-                self.checkpoints.write(buffer.getvalue())
-            self.workers.share(None)
+        """Write a checkpoint on rank 0, while the others wait."""
+        self.progress["total_time_s"] = self._total_time_s()
+        if self.checkpoints is not None and self.workers.rank == 0:
+            buffer = io.BytesIO()
+            torch.save(self._state(), buffer)
+            self.checkpoints.write(buffer.getvalue())
+        self.workers.share(None)
         self.checkpointed_at_s = self.clock.train_s
         self.checkpoint_is_due = False
-        self.clock.resume()
+
+    def _total_time_s(self) -> float:
+        """Return the wall-clock time of the run so far, of earlier starts up to their last checkpoint."""
+        return float(self.time_before_s + self.clock.now() - self.started)
 
     def _state(self) -> dict[str, Any]:
         return {
+            "config": asdict(self.task.config),
             "assembly": self.assembly.state_dict(),
             "clock": self.clock.state_dict(),
             "progress": self.progress,
@@ -325,6 +330,7 @@ class _Training:
             "test_metric_at_best_val": best.get("test_metric"),
             "best_test_metric": best_test.get("test_metric"),
             "time_to_target_s": reached[0]["budget_time_s"] if reached else None,
+            "total_time_s": self._total_time_s(),
             "num_resumes": self.progress["num_resumes"],
             "num_parameters": num_parameters,
             "parameter_bytes": parameter_bytes,

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +23,15 @@ def parameter_bytes(model: nn.Module) -> tuple[int, int]:
 
 
 def optimizer_state_bytes(optimizer: Optimizer) -> int:
-    """Count the bytes of every tensor in an optimizer's state, each storage once.
+    """Count the bytes of every tensor that an optimizer holds beside the parameters, each storage once.
 
     Args:
-        optimizer: Any optimizer whose ``state_dict`` holds all of its state.
+        optimizer: Its attributes are followed, whatever they are nested in; modules, parameters and gradients are not.
 
     Returns:
         Bytes.
     """
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(optimizer.state_dict())}
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(vars(optimizer), set())}
     return sum(storages.values())
 
 
@@ -64,12 +64,19 @@ def peaks(device: torch.device) -> dict[str, int | None]:
     }
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
+def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
+    """Yield the tensors that can be reached from a value."""
+    if id(value) in seen or isinstance(value, nn.Module | nn.Parameter | type):
+        return
+    seen.add(id(value))
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from _tensors(item, seen)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from _tensors(item, seen)
+    elif type(value).__module__.partition(".")[0] not in sys.stdlib_module_names:
+        names = (name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()))
+        yield from _tensors({**getattr(value, "__dict__", {}), **{n: getattr(value, n, None) for n in names}}, seen)

@@ -1,5 +1,6 @@
 """What the workers of a run tell each other, with a process group or alone."""
 
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -7,6 +8,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+COLLECTIVE_TIMEOUT_S = 300  # a worker that waits longer for the others takes the group down
 
 
 class Workers:
@@ -33,7 +36,7 @@ class Workers:
         """
         if not dist.is_initialized():
             return cls()
-        group = dist.new_group(backend="gloo")
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S))
         assert isinstance(group, dist.ProcessGroup)  # all ranks are members
         return cls(group)
 

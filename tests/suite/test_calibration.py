@@ -53,7 +53,7 @@ class Timed(torch.optim.SGD):
         super().__init__(model.parameters(), lr=0.1)
         self.timing, self.num_steps, self.refreshes = timing, 0, []
         if timing.interval:
-            self.update_interval = timing.interval
+            self.update_interval, self.refreshed = timing.interval, False
             self.schedule_refresh = self.refreshes.append
 
     def step(self, closure=None):

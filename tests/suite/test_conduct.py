@@ -7,7 +7,7 @@ from optimizers import Categorical, Float
 from suite.config import Arm, Budget
 from suite.errors import UsageError
 from suite.execution import conduct as module
-from suite.execution.conduct import _exclusive, best_point, check, conduct, do_single, due, winners
+from suite.execution.conduct import _exclusive, best_point, check, conduct, do_single, due, outdated, winners
 from suite.execution.cost import estimate
 from suite.results import Store
 from suite.study import Race, Study, Tuning, calibrations, expand, race_runs, tuning_runs
@@ -38,6 +38,11 @@ def result(run, metric=0.5, loss=1.0, status="completed"):
     values = json.dumps({"lr": LRS[run.trial], "momentum": 0.5, "weight_decay": 0.0})
     metrics = {"val_metric": None if status == "diverged" else metric, "val_loss": loss}
     return planned_row(run, hyperparameters=values, status=status, **metrics)
+
+
+def raced(run, lr=LRS[0], **changes):
+    """Return the row of a race, by default with the point that wins if all trials are alike."""
+    return planned_row(run, hyperparameters=json.dumps({"lr": lr, "momentum": 0.5}), **changes)
 
 
 def finished(runs, results):
@@ -148,13 +153,37 @@ def test_a_study_that_is_done_starts_nothing(store, monkeypatch):
     monkeypatch.setattr(module, "_do", lambda *_: pytest.fail("something was started"))
     study = make_study(race=Race(budget=SECONDS, seeds=(1, 2)))
     for run in expand(study):
-        store.write(result(run) if run.purpose == "tune" else planned_row(run), {})
+        store.write(result(run) if run.purpose == "tune" else raced(run), {})
     said = []
     assert conduct(study, store, said.append) is True  # the rows were not folded yet
     assert conduct(study, store, said.append) is False
     assert said == ["all 12 runs are done"] * 2
-    assert store.newest() == []
+    assert store.unfolded() == []
     assert store.folder.has("optuna.journal")
+
+
+def test_a_race_is_outdated_once_another_point_wins():
+    study = make_study(tune=Tuning(budget=STEPS, num_trials=3))
+    shorter = make_study(tune=Tuning(budget=STEPS, num_trials=2))
+    races = race_runs(study)
+    assert races == race_runs(shorter)  # how long the sweep is does not change what a race is
+    rows = {run.run_id: result(run, 0.5) for run in tuning_runs(shorter)} | {run.run_id: raced(run) for run in races}
+    assert outdated(shorter, races, rows) == []
+    assert outdated(study, races, rows) == []  # not known before the third trials are done
+    rows |= {run.run_id: result(run, 0.6 if run.arm.name == "sgd" else 0.4) for run in tuning_runs(study)[-2:]}
+    assert outdated(study, races, rows) == [run for run in races if run.arm.name == "sgd"]
+
+
+def test_an_outdated_race_is_run_again_as_the_next_attempt(store, monkeypatch, tmp_path):
+    study, queued = make_study(), []
+    for run in tuning_runs(study):
+        store.write(result(run, 0.6 if run.trial == 1 else 0.5), {})
+    for run in race_runs(study):
+        store.write(raced(run, lr=LRS[1] if run.arm.name == "adam" else LRS[2]), {})
+    monkeypatch.setattr("suite.execution.group.run_queue", lambda costs, jobs, *_: queued.extend(jobs))
+    module._race(study, race_runs(study), store, tmp_path, print)
+    assert [(job.run.arm.name, job.run.seed, job.attempt) for job in queued] == [("sgd", 1, 2), ("sgd", 2, 2)]
+    assert {job.hyperparameters["lr"] for job in queued} == {LRS[1]}
 
 
 def test_what_is_missing_is_started(store, monkeypatch):
@@ -183,7 +212,7 @@ def test_a_single_run_is_done_once(store, monkeypatch):
     assert said[0] == "training tests.suite.tiny:MLP with sgd: 30 steps"
     assert said[1] == said[2]
     assert len(store.load().runs) == 1
-    assert store.newest() == []
+    assert store.unfolded() == []
 
 
 def test_a_single_run_for_a_time_is_calibrated_first(store, monkeypatch):
@@ -208,8 +237,8 @@ def test_what_a_study_would_cost():
     assert estimate(study, ("tune", "race")) == [
         "tiny: Which?",
         "workload mlp; arms sgd, adam",
-        "tune: 6 runs of 10 steps each on 1 worker x 1 thread(s)",
-        "race: 4 runs of 4s, calibrated each on 2 workers x 1 thread(s), 16 s of training, after 2 calibrations",
+        "tune: 6 runs (10 steps) on 1 worker(s) x 1 thread(s)",
+        "race: 4 runs (4s, calibrated) on 2 worker(s) x 1 thread(s), 16 s of training, after 2 calibrations",
     ]
     assert len(estimate(study, ("race",))) == 3
     assert len(race_runs(study)) == 4

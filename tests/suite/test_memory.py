@@ -48,13 +48,19 @@ def test_the_state_of_an_optimizer(build, expected):
     assert memory.optimizer_state_bytes(stepped(optimizer, model)) == expected
 
 
-def test_a_shared_storage_counts_once_and_a_view_as_a_whole():
-    class Sharing(torch.optim.SGD):
-        def state_dict(self):
-            buffer = torch.zeros(10)
-            return {"a": buffer[:3], "nested": [buffer, {"b": (buffer.view(2, 5), torch.zeros(1))}], "n": 7}
+class Helper:
+    def __init__(self, tensor):
+        self.tensor, self.itself = tensor, self
 
-    assert memory.optimizer_state_bytes(Sharing(tiny.build_mlp().parameters(), lr=0.1)) == (10 + 1) * FLOAT_BYTES
+
+def test_what_an_optimizer_holds_counts_once_wherever_it_is_and_a_view_as_a_whole():
+    model = tiny.build_mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    buffer = torch.zeros(10)
+    optimizer.held = {"a": buffer[:3], "nested": [buffer, {"b": (buffer.view(2, 5), torch.zeros(1))}], "n": 7}
+    optimizer.helper = Helper(torch.zeros(4))
+    optimizer.model = model
+    assert memory.optimizer_state_bytes(optimizer) == (10 + 1 + 4) * FLOAT_BYTES
 
 
 def test_peaks_on_the_cpu():

@@ -12,14 +12,14 @@ class FakeStore:
     def __init__(self):
         self.rows = {}
 
-    def newest(self):
+    def unfolded(self):
         return list(self.rows)
 
-    def read_run(self, name):
-        return self.rows[name]
+    def read_run(self, run_id, attempt):
+        return self.rows[run_id, attempt]
 
     def finish(self, run, **changes):
-        self.rows[f"{run.run_id}-1.parquet"] = planned_row(run, **changes)
+        self.rows[run.run_id, 1] = planned_row(run, **changes)
 
 
 def plans(num, **changes):

@@ -98,7 +98,7 @@ def test_the_tables_of_a_new_study_are_empty(store):
         assert list(getattr(results, table).columns) == [c.name for c in TABLES[table]]
         assert len(getattr(results, table)) == 0
     assert store.finished() == {}
-    assert store.newest() == []
+    assert store.unfolded() == []
 
 
 UNKNOWN = {
@@ -126,7 +126,7 @@ def test_folding_changes_nothing_but_the_place(store):
     before = store.load()
     store.fold()
     assert_same(store.load(), before)
-    assert store.newest() == []
+    assert store.unfolded() == []
     assert store.folder.names("tables") == sorted(f"{table}.parquet" for table in TABLES)
     assert store.finished().keys() == {"a", "b", "c"}
 
@@ -187,7 +187,7 @@ def test_a_crash_while_folding_loses_and_repeats_nothing(store, monkeypatch, num
     assert written(after.load(), name) == {table: [3, 3] for table in LONG}
     after.fold()
     assert_same(after.load(), before)
-    assert after.newest() == []
+    assert after.unfolded() == []
 
 
 @pytest.mark.parametrize("fold_between", [False, True], ids=["files", "folded first"])
@@ -223,9 +223,10 @@ def test_rows_are_in_order(store):
 
 def test_one_unfolded_file_can_be_read(store):
     fill(store, ["a", "b"])
-    [first, second] = store.newest()
-    assert (store.read_run(first)["run_id"], store.read_run(second)["run_id"]) == ("a", "b")
-    assert set(store.read_run(first)) == {c.name for c in TABLES["runs"]}
+    [first, second] = store.unfolded()
+    assert (first, second) == (("a", 1), ("b", 1))
+    assert (store.read_run(*first)["run_id"], store.read_run(*second)["run_id"]) == ("a", "b")
+    assert set(store.read_run(*first)) == {c.name for c in TABLES["runs"]}
 
 
 def test_a_uri_works_like_a_path(tmp_path):
