@@ -40,7 +40,7 @@ def find(name: str) -> OptimizerSpec:
     module, _, attribute = name.partition(":")
     try:
         spec = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise ValueError(f"no optimizer {name!r}: {error}") from error
     if not isinstance(spec, OptimizerSpec):
         raise ValueError(f"{name!r} must be an OptimizerSpec, but is a {type(spec).__name__}")

@@ -35,7 +35,7 @@ LOSS_REDUCTIONS = ("mean", "sum")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaFisherConfig:
-    """Hyperparameters of AdaFisher.
+    """Hyperparameters.
 
     Args:
         lr: Learning rate α, >= 0.
@@ -66,13 +66,13 @@ class AdaFisherConfig:
     loss_reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        interval = self.update_interval
         require(0 <= self.lr < math.inf, "lr", "finite and >= 0", self.lr)
         require(0 <= self.beta < 1, "beta", "in [0, 1)", self.beta)
         require(0 < self.gamma <= 1, "gamma", "in (0, 1]", self.gamma)
         require(0 < self.damping < math.inf, "damping", "finite and > 0", self.damping)
         require(0 <= self.weight_decay < math.inf, "weight_decay", "finite and >= 0", self.weight_decay)
-        require(interval is None or interval >= 1, "update_interval", "None or >= 1", interval)
+        is_whole = self.update_interval is None or (isinstance(self.update_interval, int) and self.update_interval >= 1)
+        require(is_whole, "update_interval", "None or a whole number >= 1", self.update_interval)
         for name, known in (("numerics", NUMERICS), ("layers", EXTRA_RULES), ("loss_reduction", LOSS_REDUCTIONS)):
             require(getattr(self, name) in known, name, f"one of {', '.join(known)}", getattr(self, name))
 

@@ -143,8 +143,13 @@ class OptimizerSpec:
         Raises:
             ValueError: If a name is no field of ``config``, or a value breaks the configuration's own rules.
         """  # noqa: DOC502
-        for name in hyperparameters:
+        defaults = {f.name: f.default for f in fields(self.config)}
+        for name, value in hyperparameters.items():
             self.check_field(name)
+            is_switch = isinstance(defaults[name], bool)
+            require(
+                isinstance(value, bool) == is_switch, name, "true or false" if is_switch else "no truth value", value
+            )
         return self.config(**{**self.defaults, **hyperparameters})
 
     def check_field(self, name: str) -> None:

@@ -31,13 +31,13 @@ def main(argv: Sequence[str]) -> int:
         argv: Its arguments.
 
     Returns:
-        Exit code: 0, 2 for what cannot be done as asked, 130 if interrupted.
+        Exit code: 0, 1 if a single training failed, 2 for what cannot be done as asked, 130 if interrupted.
     """
     arguments = _parser().parse_args(argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # behind ours: a user's own package.module:SPEC
     try:
-        arguments.command(arguments)
+        code: int | None = arguments.command(arguments)
     except UsageError as error:
         print(f"fisherbench: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return code or 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(command=command)
         return sub
@@ -127,13 +128,13 @@ def _race(arguments: argparse.Namespace) -> None:
     _conduct(study, arguments, stages=("race",))
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     if not arguments.workload and not arguments.optimizer:
         _conduct(_study(arguments), arguments)
-        return
+        return 0
     if not (arguments.workload and arguments.optimizer) or arguments.study:
         raise UsageError("one training needs both --workload and --optimizer, and no study")
-    _train_once(arguments)
+    return _train_once(arguments)
 
 
 def _study(arguments: argparse.Namespace) -> "Study":
@@ -166,7 +167,7 @@ def _module(path: Path) -> Any:  # noqa: ANN401
         spec.loader.exec_module(module)
     except UsageError:
         raise
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"{str(path)!r} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
@@ -230,7 +231,7 @@ def _place(study: "Study", arguments: argparse.Namespace) -> str:
     return _absolute(arguments.results or f"results/{study.name}{suffix}")
 
 
-def _train_once(arguments: argparse.Namespace) -> None:
+def _train_once(arguments: argparse.Namespace) -> int:
     from suite import workloads
     from suite.config import Arm, Budget, Run
     from suite.execution.conduct import check_run, do_single
@@ -249,8 +250,11 @@ def _train_once(arguments: argparse.Namespace) -> None:
     check_run(run)
     if arguments.dry_run:
         print(f"{run.purpose}: {run.workload} with {run.arm.name}, {run.budget} on {run.num_workers} worker(s)")
-        return
-    do_single(run, Store(_absolute(arguments.results or "results/single"), run.study), _say)
+        return 0
+    failure = do_single(run, Store(_absolute(arguments.results or "results/single"), run.study), _say)
+    if failure:
+        print(f"fisherbench: the training failed: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
 def _write_report(store: "Store") -> None:

@@ -1,5 +1,6 @@
 """A study: a set of runs that answers one question, and its pure expansion into those runs."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
@@ -100,6 +101,8 @@ class Study:
     paper: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise UsageError(f"the name of a study is made of letters, digits, '_' and '-', but got {self.name!r}")
         names = [arm.name for arm in self.arms]
         if not names or len(set(names)) < len(names):
             raise UsageError(f"a study needs at least one arm and different names, but got {names}")
@@ -293,7 +296,7 @@ def override(value: Any, assignment: str) -> Any:  # noqa: ANN401
     """
     path, equals, text = assignment.partition("=")
     name, _, rest = path.partition(".")
-    names = [f.name for f in fields(value) if f.name != "paper"]
+    names = [f.name for f in fields(value) if f.name not in {"name", "paper"}]
     if not equals or name not in names:
         raise UsageError(f"{known('field', path, names)}; write --set field=value")
     current = getattr(value, name)

@@ -14,9 +14,6 @@ from suite.config import Arm, Budget
 from suite.results import Store, load
 from suite.study import Race, Study, Tuning, expand
 
-STUDY_FILE = """
-from tests.test_kill import STUDY
-"""
 STUDY = Study(
     name="mini",
     question="Does a killed study end as planned?",
@@ -26,6 +23,14 @@ STUDY = Study(
     tune=Tuning(num_trials=4, budget=Budget(kind="wall_clock", amount=1)),
     race=Race(seeds=(1, 2), num_workers=2, budget=Budget(kind="wall_clock", amount=1.5)),
 )
+RACE = Study(
+    name="mini",
+    question="Does a race survive its workers?",
+    workload="digits",
+    arms=STUDY.arms,
+    batch_size=64,
+    race=Race(seeds=(1,), num_workers=2, budget=Budget(kind="steps", amount=600)),
+)
 ROOT = Path(__file__).parents[1]
 START_S = 120  # for Ray and its workers to come up on a busy machine
 DEATH_S = 30  # for everything that the killed driver started to be gone
@@ -34,14 +39,14 @@ DEATH_S = 30  # for everything that the killed driver started to be gone
 class Driver:
     """The command in a process of its own, whose descendants are known by a mark in their environment."""
 
-    def __init__(self, folder: Path) -> None:
-        study = folder / "mini.py"
-        study.write_text(STUDY_FILE)
+    def __init__(self, folder: Path, study: str = "STUDY") -> None:
+        file = folder / "mini.py"
+        file.write_text(f"from tests.test_kill import {study} as STUDY")
         self.mark = f"FISHERBENCH_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.results = folder / "results"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fisherbench", "sweep", str(study), "--results", str(self.results)],
+            [sys.executable, "-m", "fisherbench", "run", str(file), "--results", str(self.results)],
             env={**os.environ, name: value, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -49,13 +54,17 @@ class Driver:
             text=True,
         )
 
-    def kill_when(self, purpose: str, at_least: int) -> dict[str, dict[str, object]]:
-        """Kill it once so many runs of a purpose are finished, and return the finished ones."""
+    def wait_for(self, purpose: str, at_least: int) -> None:
+        """Wait until so many runs of a purpose are finished."""
         deadline = time.monotonic() + START_S
         while self._count(purpose) < at_least:
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline, f"no {at_least} {purpose} runs in {START_S} s"
             time.sleep(0.05)
+
+    def kill_when(self, purpose: str, at_least: int) -> dict[str, dict[str, object]]:
+        """Kill it once so many runs of a purpose are finished, and return the finished ones."""
+        self.wait_for(purpose, at_least)
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
         self._wait_for_death()
@@ -71,6 +80,23 @@ class Driver:
         while alive := processes_with(self.mark):
             assert time.monotonic() < deadline, f"still alive {DEATH_S} s after the kill: {alive}"
             time.sleep(0.5)
+
+    def interrupt(self) -> tuple[int, str]:
+        """Send what Ctrl-C sends, and return exit code and output."""
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=60)
+        self._wait_for_death()
+        return self.process.returncode, output
+
+    def kill_worker(self) -> None:
+        """Kill one of the Train workers once they have started a run."""
+        deadline = time.monotonic() + START_S
+        while not list(self.results.glob("checkpoints/*.starts")):
+            assert time.monotonic() < deadline, f"no run was started in {START_S} s"
+            time.sleep(0.1)
+        workers = [pid for pid, name in processes_with(self.mark).items() if "RayTrainWorker" in name]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
 
     def finish(self) -> str:
         """Let it run to its end and return what it printed."""
@@ -93,9 +119,13 @@ def processes_with(mark: str) -> dict[int, str]:
     return found
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(480)
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the descendants of the killed driver in /proc")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(480),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the descendants of the driver in /proc"),
+]
+
+
 def test_killed_twice_ends_with_exactly_the_planned_runs(tmp_path: Path) -> None:
     after_tune_kill = Driver(tmp_path).kill_when("tune", at_least=3)
     assert not any(row["purpose"] == "race" for row in after_tune_kill.values())
@@ -115,3 +145,20 @@ def test_killed_twice_ends_with_exactly_the_planned_runs(tmp_path: Path) -> None
     assert f"all {len(runs)} runs are done" in output
     assert "starting Ray" not in output
     assert time.monotonic() - started < 15
+
+
+def test_a_killed_worker_costs_a_start_and_no_run(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, "RACE")
+    driver.kill_worker()
+    driver.finish()
+    runs = load(tmp_path / "results").runs
+    assert sorted(runs["run_id"]) == sorted(run.run_id for run in expand(RACE))
+    assert set(runs["status"]) == {"completed"}
+
+
+def test_an_interrupted_sweep_says_so_and_leaves_nothing_running(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.wait_for("tune", at_least=1)
+    code, output = driver.interrupt()
+    assert code == 130, output
+    assert output.rstrip().endswith("fisherbench: interrupted; the same command goes on where it stopped")

@@ -108,7 +108,8 @@ FIGURE = FigureSpec(
     data=data,
     plot=plot,
     note="Large: mean over the seeds with its 95 % interval (Student's t below 10 seeds, BCa bootstrap from 10). "
-    "Small: single seeds. The target is one of the validation metric. Overlapping intervals do not decide; the paired "
-    "tests in the tables do. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost runs "
-    "stand below those that did not.",
+    "Small: single seeds. The target is one of the validation metric, looked at once an epoch, so that seconds to "
+    "it are coarser for arms with costlier epochs. Overlapping intervals do not decide; the paired tests in the tables "
+    "do. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost runs stand below those that "
+    "did not.",
 )

@@ -14,6 +14,7 @@ _DEFAULTS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: Tune prints nothing, we print our own progress
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store is the log
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the command, not just this sweep
     "OMP_NUM_THREADS": "1",  # each run sets its own number of threads
 }
 _LOCAL_DEFAULTS = {

@@ -18,6 +18,7 @@ from suite import workloads
 from suite.config import Run
 from suite.errors import UsageError
 from suite.execution.execute import (
+    FAILURES,
     Job,
     configure,
     execute,
@@ -125,10 +126,11 @@ def conduct(study: Study, store: Store, say: Say, *, stages: Collection[str] = S
 
 def _do(study: Study, stages: Collection[str], store: Store, say: Say) -> None:
     from suite.execution.progress import Progress
-    from suite.execution.session import ray_session
+    from suite.execution.session import ray_session, require_room
 
     trials, races = tuning_runs(study), race_runs(study)
     with ray_session() as scratch, Progress(expand(study, stages), store.finished(), store, say):
+        require_room(expand(study, stages))
         if "tune" in stages and due(trials, store.finished()):
             _tune(trials, store, scratch, say)
         finished = store.finished()
@@ -271,7 +273,11 @@ def _exclusive(store: Store) -> Iterator[None]:
     if not store.folder.is_local:
         yield
         return
-    with open(store.folder.path("lock"), "w", encoding="utf-8") as file:
+    try:
+        file = open(store.folder.path("lock"), "w", encoding="utf-8")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise UsageError(f"{store.uri!r} cannot be worked in: {error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -281,13 +287,16 @@ def _exclusive(store: Store) -> Iterator[None]:
         yield
 
 
-def do_single(run: Run, store: Store, say: Say) -> None:
+def do_single(run: Run, store: Store, say: Say) -> str | None:
     """Do one training outside a study: in this process with one worker, else on a worker group.
 
     Args:
         run: The plan.
         store: Its results.
         say: Prints a line of progress.
+
+    Returns:
+        Why it failed, one line; ``None`` if it did not.
     """
     from suite.execution.progress import describe
 
@@ -296,7 +305,9 @@ def do_single(run: Run, store: Store, say: Say) -> None:
         if run.run_id not in store.finished():
             _do_single(run, store, say)
             store.fold()
-        say(describe(store.finished()[run.run_id]))
+        row = store.finished()[run.run_id]
+    say(describe(row))
+    return str(row["error"]).strip().splitlines()[-1] if row["status"] in FAILURES else None
 
 
 def _do_single(run: Run, store: Store, say: Say) -> None:
@@ -309,9 +320,10 @@ def _do_single(run: Run, store: Store, say: Say) -> None:
         execute(replace(job, calibrations=measured), store, Workers())
         return
     from suite.execution.group import run_queue
-    from suite.execution.session import ray_session
+    from suite.execution.session import ray_session, require_room
 
     say(f"training {run.workload} with {run.arm.name} on {run.num_workers} Ray Train workers: {run.budget}")
     with ray_session() as scratch:
+        require_room([run])
         measured = stored_calibrations(calibrations([run]), store.finished())
         run_queue(costs, [replace(job, calibrations=measured)], store, scratch)

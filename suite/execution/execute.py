@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 import optimizers
 from suite import workloads
@@ -83,7 +84,8 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
         Its status.
 
     Raises:
-        RuntimeError: If the run failed on this worker while others may wait for it: their group cannot go on.
+        RuntimeError: If the run failed on this worker while others may wait for it, or another worker was lost: their
+            group cannot go on.
     """
     lacking = _uncalibrated(job)
     if lacking:
@@ -97,10 +99,11 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
     try:
         outcome = _train(job, workers, checkpoint)
     except Exception as error:
+        if is_lost_peer(error):
+            raise  # no failure of this run: the group starts again and goes on from the checkpoint
         outcome = Outcome(status=failure_status(error), columns={"error": traceback.format_exc()})
     has_failed = outcome.status in FAILURES
-    # The first worker to fail knows why; the others only lost it.
-    if not store.has(job.run.run_id, job.attempt) if has_failed else workers.rank == 0:
+    if has_failed or workers.rank == 0:
         row = _row(job, outcome) | {"started_at": started_at, "load_before": load, "finished_at": datetime.now(UTC)}
         store.write(row, {"epochs": outcome.epochs, "steps": outcome.steps, "metrics": outcome.metrics})
         checkpoint.remove()
@@ -123,6 +126,7 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
         By arm.
 
     Raises:
+        CalibrationError: If another worker was lost.
         RuntimeError: If an arm failed on this worker while others may wait for it: their group cannot go on.
     """
     left = list(jobs)
@@ -133,6 +137,8 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
         try:
             measured = calibrate([look_up(job) for job in left], workers)
         except CalibrationError as error:
+            if is_lost_peer(error.__cause__ or error):
+                raise
             failed = next(job for job in left if job.run.arm.name == error.arm)
             left.remove(failed)
             reason = "".join(traceback.format_exception(error.__cause__))
@@ -176,6 +182,19 @@ def record_failure(job: Job, store: Store, reason: str, status: str = "failed") 
     now = datetime.now(UTC)
     outcome = Outcome(status=status, columns={"error": reason})
     store.write(_row(job, outcome) | {"started_at": now, "finished_at": now}, {})
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Tell whether an exception means that another worker has gone, rather than that this run failed.
+
+    Args:
+        error: What a run raised.
+
+    Returns:
+        Whether it comes from the communication between workers.
+    """
+    texts = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL error")
+    return isinstance(error, dist.DistError) or any(text in str(error) for text in texts)
 
 
 def failure_status(error: BaseException | None) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from suite.errors import UsageError
 from suite.execution.execute import Job, execute, execute_calibrations, record_failure, stored_calibrations
-from suite.execution.session import num_cpus, num_gpus
+from suite.execution.session import num_gpus
 from suite.results import Store
 from suite.training.workers import COLLECTIVE_TIMEOUT_S, Workers
 
@@ -28,17 +27,11 @@ def run_queue(calibrations: Sequence[Job], jobs: Sequence[Job], store: Store, sc
         scratch: For Train's own files, which nobody reads.
 
     Raises:
-        UsageError: If the cluster has fewer CPUs or GPUs than the group needs.
+        KeyboardInterrupt: If the person at the keyboard says so.
     """
     run = jobs[0].run
     use_gpu = num_gpus() > 0
-    have, need = (num_gpus(), run.num_workers) if use_gpu else (num_cpus(), run.num_workers * run.num_threads)
-    if need > have:
-        what = "GPUs" if use_gpu else "CPUs"
-        raise UsageError(
-            f"{run.num_workers} workers x {run.num_threads} threads need {need} {what}, but there are {have}"
-        )
-    TorchTrainer(
+    trainer = TorchTrainer(
         train_queue,
         train_loop_config={"calibrations": list(calibrations), "jobs": list(jobs), "uri": store.uri},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
@@ -52,7 +45,11 @@ def run_queue(calibrations: Sequence[Job], jobs: Sequence[Job], store: Store, sc
                 max_failures=(len(jobs) + len(calibrations)) * (LOST_WORKERS + 1), controller_failure_limit=LOST_WORKERS
             ),
         ),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except SystemExit as error:  # how Train ends when it is interrupted
+        raise KeyboardInterrupt from error
 
 
 def train_queue(config: dict[str, Any]) -> None:

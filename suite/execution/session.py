@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 
+from suite.config import Run
 from suite.errors import UsageError
 from suite.execution.provenance import usable_cpus
 from suite.execution.watchdog import Watchdog
@@ -46,11 +48,16 @@ def ray_session() -> Iterator[Path]:
                 _temp_dir=str(scratch / "ray"),
             )
         watchdog.watch()
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray has set its own, which prints a stack trace
         yield scratch
     finally:
         ray.shutdown()
         watchdog.dismiss()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _remove_left_behind() -> None:
@@ -72,6 +79,26 @@ def _join(address: str) -> None:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"no Ray answers at RAY_ADDRESS={address!r}: {str(error).splitlines()[0]}") from error
+
+
+def require_room(runs: Sequence[Run]) -> None:
+    """Refuse runs that the connected Ray has no room for, which would wait for ever.
+
+    Args:
+        runs: Planned.
+
+    Raises:
+        UsageError: If one needs more CPUs or GPUs than there are.
+    """
+    for run in runs:
+        cpus = run.num_workers * run.num_threads
+        if cpus > num_cpus() or run.num_threads > largest_node_cpus():
+            need = f"{run.num_workers} worker(s) x {run.num_threads} thread(s)"
+            raise UsageError(
+                f"{need} need {cpus} CPUs, but Ray has {num_cpus()}, {largest_node_cpus()} on its largest node"
+            )
+        if 0 < num_gpus() < run.num_workers:
+            raise UsageError(f"{run.num_workers} workers need a GPU each, but Ray has {num_gpus()}")
 
 
 def num_cpus() -> int:

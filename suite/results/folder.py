@@ -72,8 +72,14 @@ class Folder:
 
         Returns:
             Whether it is there.
+
+        Raises:
+            UsageError: If the directory cannot be looked into.
         """
-        return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+        try:
+            return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+        except OSError as error:
+            raise UsageError(f"{self.path(name)!r} cannot be looked for: {str(error).splitlines()[0]}") from error
 
     def read(self, name: str) -> bytes:
         """Read a file.
@@ -118,9 +124,15 @@ class Folder:
 
         Args:
             name: Below the root.
+
+        Raises:
+            UsageError: If it cannot be removed.
         """
         if self.has(name):
-            self._fs.delete_file(self.path(name))
+            try:
+                self._fs.delete_file(self.path(name))
+            except OSError as error:
+                raise UsageError(f"{self.path(name)!r} cannot be removed: {error}") from error
 
 
 def _write_and_rename(path: str, content: bytes) -> None:

@@ -9,7 +9,7 @@ from suite.errors import UsageError, known
 _FORMATS = {
     "table": lambda frame: frame.to_string(index=False),
     "csv": lambda frame: frame.to_csv(index=False).rstrip("\n"),
-    "json": lambda frame: frame.to_json(orient="records", date_format="iso"),
+    "json": lambda frame: frame.to_json(orient="records", date_format="iso", double_precision=15),
 }
 
 
@@ -35,7 +35,7 @@ def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = N
         if not isinstance(answer, pd.DataFrame):
             raise UsageError(f"the query {where!r} cannot be answered: it is no condition on rows")
         frame = answer
-    names = [name.strip() for name in columns.split(",")] if columns else list(frame.columns)
+    names = [name.strip() for name in columns.split(",")] if columns is not None else list(frame.columns)
     for name in names:
         if name not in frame.columns:
             raise UsageError(known("column", name, frame.columns))

@@ -145,8 +145,17 @@ class Store:
 
         Returns:
             As it was written; empty if there was no plan.
+
+        Raises:
+            UsageError: If it is damaged.
         """
-        return self._read_json(_PLAN) if self.folder.has(_PLAN) else {}
+        if not self.folder.has(_PLAN):
+            return {}
+        plan = self._read_json(_PLAN)
+        kinds = {"question": str, "run_ids": list, "study": dict}
+        if not all(isinstance(plan.get(name), kind) for name, kind in kinds.items()):
+            raise UsageError(f"{self.folder.path(_PLAN)!r} is damaged: it needs question, run_ids and study")
+        return plan
 
     def _read_json(self, name: str) -> dict[str, Any]:
         content = self.folder.read(name)
@@ -244,7 +253,8 @@ class Store:
 
     def _folded(self, table: str) -> pa.Table:
         name = f"tables/{table}.parquet"
-        return self._read(name) if self.folder.has(name) else arrow_schema(table).empty_table()
+        schema = arrow_schema(table)
+        return self._read(name, schema.names).cast(schema) if self.folder.has(name) else schema.empty_table()
 
     def _read_run_files(self, tables: tuple[str, ...]) -> dict[str, pa.Table]:
         long = [table for table in tables if table != "runs"]
@@ -253,12 +263,14 @@ class Store:
         whole = pa.concat_tables(parts) if parts else _run_file_schema().empty_table()
         return {"runs": whole.select(arrow_schema("runs").names), **{table: _unnest(whole, table) for table in long}}
 
-    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+    def _read(self, name: str, columns: list[str]) -> pa.Table:
         try:
             file = pq.ParquetFile(pa.BufferReader(self.folder.read(name)))
             self._check_version(int((file.schema_arrow.metadata or {})[_VERSION_KEY]), name)
-            return file.read(columns=columns).replace_schema_metadata(None)
-        except (pa.ArrowInvalid, KeyError, OSError) as error:
+            return file.read(columns=columns).replace_schema_metadata(None).select(columns)
+        except (ValueError, KeyError, OSError) as error:
+            if isinstance(error, UsageError):
+                raise
             reason = str(error).splitlines()[0]
             path = self.folder.path(name)
             raise UsageError(f"{path!r} is truncated or not a results file: {reason}") from error

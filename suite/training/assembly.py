@@ -89,7 +89,7 @@ class Assembly:
         """
         for group, lr in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
             group["lr"] = lr * lr_factor
-        seeding.seed_step(self._task.run.seed, step, self._rank)
+        seeding.seed_step(self._task.run.seed, step, self._rank, self._task.device)
         inputs, targets = batch
         self.optimizer.zero_grad()
         loss = self._task.workload.loss(self._forward(inputs), targets)

@@ -30,7 +30,7 @@ def find(name: str) -> WorkloadSpec:
         raise UsageError(f"{known('workload', name, REGISTRY)}, or package.module:SPEC")
     try:
         spec = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise UsageError(f"the workload {name!r} cannot be imported: {error}") from error
     if not isinstance(spec, WorkloadSpec):
         raise UsageError(f"{name!r} is a {type(spec).__name__}, not a WorkloadSpec")

@@ -295,7 +295,7 @@ def test_adafisher_refuses_bad_groups(options):
         ({"numerics": "new"}, "numerics must be one of paper, released, but got 'new'"),
         ({"layers": "none"}, "layers must be one of paper, all, but got 'none'"),
         ({"loss_reduction": "max"}, "loss_reduction must be one of mean, sum, but got 'max'"),
-        ({"update_interval": 0}, "update_interval must be None or >= 1, but got 0"),
+        ({"update_interval": 0}, "update_interval must be None or a whole number >= 1, but got 0"),
         ({"gamma": 0.0}, r"gamma must be in \(0, 1\], but got 0.0"),
     ],
 )

@@ -28,6 +28,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "wrong.py").write_text("STUDY = 'digits'\n")
     (tmp_path / "raises.py").write_text("1 / 0\n")
     (tmp_path / "syntax.py").write_text("STUDY =\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "broken.py").write_text("from suite.config import Budget\nSTUDY = Budget(kind='steps', amount=0)\n")
     store = Store(tmp_path / "results" / "digits", "digits")
     store.write(run_row(), long_rows())
@@ -51,7 +52,12 @@ BAD = [
     ("run wrong.py", "'wrong.py' has no STUDY of type Study"),
     ("run raises.py", "'raises.py' cannot be loaded: ZeroDivisionError: division by zero"),
     ("run syntax.py", "'syntax.py' cannot be loaded: SyntaxError"),
+    ("run leaves.py", "'leaves.py' cannot be loaded: SystemExit: 0"),
     ("run broken.py", "a budget must be > 0"),
+    ("run --set name=other", "unknown field 'name'"),
+    ("run --set tune.num_threads=0", "num_threads must be >= 1"),
+    ("run --set workload=:SPEC", "the workload ':SPEC' cannot be imported"),
+    ("run --set workload=.a:SPEC", "the workload '.a:SPEC' cannot be imported"),
     ("run --scale paper", "unknown scale of the study 'digits': 'paper'; known: quick"),
     ("run --scale huge", "unknown scale"),
     ("run --set arms=kfacc", "unknown arm 'kfacc'; known: adafisher"),
@@ -80,6 +86,13 @@ BAD = [
     ("run digits --workload digits --optimizer sgd", "and no study"),
     ("run --workload digitz --optimizer sgd", "unknown workload 'digitz'; known: digits, or package.module:SPEC"),
     ("run --workload digits --optimizer sgdd", "no optimizer 'sgdd'; known: sgd, adam"),
+    ("run --workload syntax:W --optimizer sgd", "the workload 'syntax:W' cannot be imported"),
+    ("run --workload digits --optimizer raises:O", "no optimizer 'raises:O': division by zero"),
+    ("run --workload digits --optimizer leaves:O", "no optimizer 'leaves:O'"),
+    ("run --workload digits --optimizer .a:O", "no optimizer '.a:O'"),
+    ("run --workload digits --optimizer sgd --given lr=true", "lr must be no truth value, but got True"),
+    ("run --workload digits --optimizer sgd --given nesterov=1", "nesterov must be true or false, but got 1"),
+    ("run --workload digits --optimizer adafisher --given update_interval=2.5", "whole number >= 1, but got 2.5"),
     ("run --workload no.such:W --optimizer sgd", "the workload 'no.such:W' cannot be imported"),
     ("run --workload digits --optimizer no.such:O", "no optimizer 'no.such:O'"),
     ("run --workload digits --optimizer sgd --budget soon", "a budget reads like"),
@@ -100,6 +113,8 @@ BAD = [
     ("query nowhere://x", "is not a URI"),
     ("query --table run", "unknown table 'run'; known: epochs, metrics, runs, steps"),
     ("query --columns colour", "unknown column 'colour'"),
+    ("query --columns ''", "unknown column ''"),
+    (f"query ./{'x' * 300}", "cannot be looked for"),
     ("query --format xml", "unknown format 'xml'; known: csv, json, table"),
     ("query --where 'colour == 1'", "the query 'colour == 1' cannot be answered"),
     ("query --where 'arm =='", "cannot be answered"),

@@ -43,13 +43,14 @@ def test_a_permutation_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+CPU = torch.device("cpu")
 DRAWS = {
     "init": lambda: seeding.seed_initialization(3),
     "another init": lambda: seeding.seed_initialization(4),
-    "step": lambda: seeding.seed_step(3, 5, 0),
-    "another step": lambda: seeding.seed_step(3, 6, 0),
-    "another rank": lambda: seeding.seed_step(3, 5, 1),
-    "another seed": lambda: seeding.seed_step(4, 5, 0),
+    "step": lambda: seeding.seed_step(3, 5, 0, CPU),
+    "another step": lambda: seeding.seed_step(3, 6, 0, CPU),
+    "another rank": lambda: seeding.seed_step(3, 5, 1, CPU),
+    "another seed": lambda: seeding.seed_step(4, 5, 0, CPU),
 }
 
 

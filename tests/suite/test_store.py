@@ -283,12 +283,23 @@ def marker(**changes):
     return lambda path: path.write_text(json.dumps(content))
 
 
+def stripped(path):
+    table = pq.read_table(path).select(["run_id", "attempt"])
+    pq.write_table(table.replace_schema_metadata({b"schema_version": str(SCHEMA_VERSION)}), path)
+
+
+def misversioned(path):
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"schema_version": b"x"}), path)
+
+
 DAMAGES = {
     # file, damage, message
     "run truncated": ("runs/a-1.parquet", truncate, "a-1.parquet' is truncated or not a results file"),
     "run emptied": ("runs/a-1.parquet", lambda path: path.write_bytes(b""), "a-1.parquet' is truncated"),
     "run is text": ("runs/a-1.parquet", lambda path: path.write_text("hello"), "a-1.parquet' is truncated"),
     "run is another's": ("runs/a-1.parquet", unversioned, "not a results file"),
+    "run lacks columns": ("runs/a-1.parquet", stripped, "not a results file"),
+    "run's version is no number": ("runs/a-1.parquet", misversioned, "not a results file"),
     "run is newer": ("runs/a-1.parquet", newer, "has schema version 2, but this fisherbench reads up to 1"),
     "table truncated": ("tables/runs.parquet", truncate, "runs.parquet' is truncated"),
     "long table truncated": ("tables/steps.parquet", truncate, "steps.parquet' is truncated"),
@@ -426,3 +437,24 @@ def test_an_unknown_format_is_refused():
 def test_every_column_is_documented():
     page = Path(__file__).parents[2] / "docs" / "results.md"
     assert markdown() in page.read_text()
+
+
+PLANS = ["", "[]", '{"question": 5, "run_ids": [], "study": {}}', '{"question": "", "run_ids": 3, "study": {}}', "{}"]
+
+
+@pytest.mark.parametrize("text", PLANS)
+def test_a_damaged_plan_is_said_in_one_line(store, text):
+    store.create()
+    Path(store.folder.path("plan.json")).write_text(text)
+    with pytest.raises(UsageError, match=r"plan.json' is damaged"):
+        store.read_plan()
+
+
+def test_a_plan_comes_back_and_picks_its_runs(store):
+    assert store.read_plan() == {}
+    fill(store, ["a", "b"])
+    plan = {"question": "Which?", "run_ids": ["b"], "study": {"name": "tiny"}}
+    store.write_plan(plan)
+    assert store.read_plan() == plan
+    picked = store.load().only(plan["run_ids"])
+    assert all(set(getattr(picked, table)["run_id"]) == {"b"} for table in TABLES)
