@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from optimizers import Refreshing
 from suite.training.assembly import Assembly, Task
@@ -20,7 +21,7 @@ from suite.training.workers import Workers
 PLAIN_STEPS = 5  # of each kind in a round
 REFRESH_STEPS = 1
 MIN_ROUNDS, MAX_ROUNDS = 12, 100  # >= 60 plain and >= 12 refresh steps
-SECONDS_PER_ARM = 1.5  # rounds go on until an arm had this long, if its steps are quick
+SECONDS_PER_ARM = 2.5  # rounds go on until an arm had this long, if its steps are quick
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +32,8 @@ class Calibration:
         step_s: Seconds per step, plain and refresh combined by frequency: the median over the rounds.
         step_s_low: Lower end of the median's 95 % interval (order statistics, no distribution assumed).
         step_s_high: Its upper end.
-        plain_step_s: Median seconds of a plain step; ``None`` if every step refreshes.
-        refresh_step_s: Median seconds of a refresh step; ``None`` if there are none.
+        plain_step_s: Seconds of a plain step, median over the rounds; ``None`` if every step refreshes.
+        refresh_step_s: Seconds of a refresh step, median over the rounds; ``None`` if there are none.
         num_timed_steps: Steps timed.
     """
 
@@ -64,7 +65,7 @@ def calibrate(tasks: Sequence[Task], workers: Workers) -> list[Calibration]:
         workers: Who trains.
 
     Returns:
-        In the order of the tasks; each step's time is the maximum over the workers.
+        In the order of the tasks; the time of a round's steps is the maximum over the workers.
 
     Raises:
         CalibrationError: If an arm cannot take a step.
@@ -95,50 +96,51 @@ class _Subject:
         optimizer = self._assembly.optimizer
         self._refreshing = optimizer if isinstance(optimizer, Refreshing) else None
         self._interval = self._refreshing.update_interval if self._refreshing else None
+        both = [(False, PLAIN_STEPS), (True, REFRESH_STEPS)]
+        self._kinds = {None: both[:1], 1: [(True, PLAIN_STEPS)]}.get(self._interval, both)
         self.forget()
 
     def forget(self) -> None:
-        self._plain: list[list[float]] = []
-        self._refresh: list[list[float]] = []
+        self._means: dict[bool, list[float]] = {False: [], True: []}  # by kind: mean seconds of each round's steps
+        self._num_timed_steps = 0
 
     def take_turn(self) -> float:
         """Time a few steps of each kind that this arm has, and return their seconds."""
-        plain = self._time(PLAIN_STEPS, refresh=False) if self._interval != 1 else []
-        refresh = (
-            self._time(PLAIN_STEPS if self._interval == 1 else REFRESH_STEPS, refresh=True) if self._interval else []
-        )
-        self._plain.append(plain)
-        self._refresh.append(refresh)
-        return sum(plain) + sum(refresh)
+        self._time(1, is_refresh=self._kinds[0][0])  # finds the caches full of the arm before: not kept
+        total = 0.0
+        for is_refresh, num_steps in self._kinds:
+            seconds = self._time(num_steps, is_refresh=is_refresh)
+            self._means[is_refresh].append(seconds / num_steps)
+            self._num_timed_steps += num_steps
+            total += seconds
+        return total
 
-    def _time(self, num_steps: int, *, refresh: bool) -> list[float]:
-        laps: list[tuple[object, float]] = []
+    def _time(self, num_steps: int, *, is_refresh: bool) -> float:
+        """Take steps, and return their seconds together."""
+        before = self._clock.train_s
         self._clock.resume()
         for _ in range(num_steps):
             if self._refreshing:
-                self._refreshing.schedule_refresh(refresh)
+                self._refreshing.schedule_refresh(is_refresh)
             with _blame(self._arm):
                 self._assembly.step(self._step, self._batches.at(self._step), 0.0)
             self._step += 1
-            laps += self._clock.lap()
-        return [seconds for _, seconds in laps + self._clock.pause()]
+            self._clock.lap()
+        self._clock.pause()
+        return self._clock.train_s - before
 
     def result(self, workers: Workers) -> Calibration:
-        plain, refresh = _slowest(self._plain, workers), _slowest(self._refresh, workers)
+        plain, refresh = workers.maximum(self._means[False]), workers.maximum(self._means[True])
         share = 1 / self._interval if self._interval else 0.0
-        means = [
-            (1 - share) * (statistics.fmean(p) if p else 0.0) + share * (statistics.fmean(r) if r else 0.0)
-            for p, r in zip(plain, refresh, strict=True)
-        ]
-        low, high = median_interval(means)
-        flat_plain, flat_refresh = [t for r in plain for t in r], [t for r in refresh for t in r]
+        steps = [(1 - share) * p + share * r for p, r in zip_longest(plain, refresh, fillvalue=0.0)]
+        low, high = median_interval(steps)
         return Calibration(
-            step_s=statistics.median(means),
+            step_s=statistics.median(steps),
             step_s_low=low,
             step_s_high=high,
-            plain_step_s=statistics.median(flat_plain) if flat_plain else None,
-            refresh_step_s=statistics.median(flat_refresh) if flat_refresh else None,
-            num_timed_steps=len(flat_plain) + len(flat_refresh),
+            plain_step_s=statistics.median(plain) if plain else None,
+            refresh_step_s=statistics.median(refresh) if refresh else None,
+            num_timed_steps=self._num_timed_steps,
         )
 
 
@@ -149,12 +151,6 @@ def _blame(arm: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise CalibrationError(arm) from error
-
-
-def _slowest(rounds: list[list[float]], workers: Workers) -> list[list[float]]:
-    """Return each step's time as its slowest worker saw it."""
-    flat = iter(workers.maximum([t for r in rounds for t in r]))
-    return [[next(flat) for _ in r] for r in rounds]
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
