@@ -1,5 +1,6 @@
 """SIGKILL of the driver, in the tuning and in the race: the same command ends with exactly what was planned."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from suite import workloads
 from suite.config import Arm, Budget
+from suite.execution.sampling import proposer
 from suite.results import Store, load
-from suite.study import Race, Study, Tuning, expand
+from suite.study import Race, Study, Tuning, expand, tuning_runs
 
 STUDY = Study(
     name="mini",
@@ -139,6 +142,12 @@ def test_killed_twice_ends_with_exactly_the_planned_runs(tmp_path: Path) -> None
     end = Store(tmp_path / "results").finished()
     for earlier in (after_tune_kill, after_race_kill):
         assert {run_id: end[run_id] for run_id in earlier} == earlier
+
+    for arm in STUDY.arms:  # the points of a sweep that was never interrupted
+        trials = [run for run in tuning_runs(STUDY) if run.arm.name == arm.name]
+        points = proposer(trials, workloads.find("digits"), [])
+        for run in trials:
+            assert points.propose(run.trial).items() <= json.loads(end[run.run_id]["hyperparameters"]).items()
 
     started = time.monotonic()
     output = Driver(tmp_path).finish()

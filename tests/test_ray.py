@@ -1,5 +1,6 @@
 """Studies on a real Ray: samplers that learn, and runs that fail in a worker group."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from optimizers import OptimizerSpec
 from optimizers.sgd import SPEC as SGD
 from suite.config import Arm, Budget
 from suite.execution.conduct import conduct
+from suite.execution.session import ray_session
+from suite.execution.watchdog import descendants
 from suite.results import Store
 from suite.study import Race, Study, Tuning, expand
 
@@ -77,3 +80,34 @@ def test_a_run_that_fails_on_one_worker_is_a_row_and_the_rest_goes_on(tmp_path: 
     }
     errors = [row["error"] for row in rows if row["status"] == "failed"]
     assert all("worker 1 has had enough" in error for error in errors)
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}  # as /proc writes them
+
+
+def listening(pids: list[int]) -> dict[int, set[str]]:
+    """Return the addresses on which processes listen, by process id."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # LISTEN
+                sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+    found = {}
+    for pid in pids:
+        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+        found[pid] = {sockets[link] for link in links if link in sockets}
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc")
+def test_ray_listens_on_loopback_asks_for_a_token_and_is_not_nice() -> None:
+    import ray  # after suite.execution, which sets what Ray reads at its import
+
+    with ray_session():
+        niceness, mode = ray.get(ray.remote(lambda: (os.nice(0), os.environ["RAY_AUTH_MODE"])).remote())
+        addresses = listening(descendants(os.getpid()))
+    assert niceness == os.nice(0)
+    assert mode == "token"
+    assert any(addresses.values())
+    assert set().union(*addresses.values()) <= LOOPBACK

@@ -5,9 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 HIDE = "import sys; sys.modules.update(dict.fromkeys(['ray', 'optuna', 'pandas', 'plotly', 'pyarrow', 'suite']));"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_no_link_leads_nowhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "@" not in text.replace("@dataclass", ""), "a figure is still to be filled in"
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
 def test_the_training_loop_runs_where_only_torch_can_be_imported() -> None:

@@ -63,6 +63,6 @@ FIGURE = FigureSpec(
     good="Lower is better.",
     data=data,
     plot=plot,
-    note="Every tensor of the optimizer's state, each storage once, over the size of the parameters themselves: SGD "
+    note="Every tensor that the optimizer holds, each storage once, over the size of the parameters themselves: SGD "
     "with momentum keeps 1, Adam 2. Not the peak of the process, which the runs table of the results holds.",
 )

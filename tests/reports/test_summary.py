@@ -149,3 +149,18 @@ def test_time_to_the_target_is_not_averaged_where_a_run_missed_it():
     runs = race_of({"sgd": [0.96, 0.97]})
     runs[0]["time_to_target_s"] = 2.0
     assert has(summarize(frames_of(runs=runs)).results, "sgd reached in 1 of 2 runs")
+
+
+def test_a_calibration_on_a_busy_machine():
+    runs = [run(str(i), purpose="calibrate", is_quiet=is_quiet) for i, is_quiet in enumerate([False, True, None])]
+    assert has(summarize(frames_of(runs=runs)).cautions, "1 calibration began while something else ran")
+
+
+def test_of_equal_trials_the_lower_loss_is_the_one_that_races():
+    losses = [0.3, 0.1, 0.2]
+    runs = [
+        run(str(i), purpose="tune", trial=i, val_metric=0.9, val_loss=loss, hyperparameters=json.dumps({"lr": loss}))
+        for i, loss in enumerate(losses)
+    ]
+    (search,) = sweep(frames_of(runs=runs))
+    assert (search.best_trial, search.hyperparameters) == (1, {"lr": 0.1})
