@@ -1,19 +1,15 @@
-"""Two workers on one machine, by gloo over loopback."""
-
-import os
-import time
+"""Factors averaged over two workers."""
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from optimizers import AdaFisher, comm
+from tests.gloo import launch, start
 
 NUM_STEPS = 20
-TIMEOUT_S = 90
 TOLERANCE = 1e-9  # float64 round-off over 20 steps
 
 
@@ -30,22 +26,6 @@ ARMS = [
     (layer_norm_net, {"update_interval": 3}),
     (layer_norm_net, {"loss_reduction": "sum"}),
 ]
-
-
-def spawn(worker, tmp_path, *args):
-    context = mp.spawn(worker, args=(str(tmp_path / "rendezvous"), *args), nprocs=2, join=False)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not context.join(timeout=1, grace_period=5):  # True once all have ended
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            pytest.fail("the workers hung")
-
-
-def start(rank, rendezvous):
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
 
 
 def train(model, optimizer, inputs, targets, reduction="mean"):
@@ -80,7 +60,7 @@ def compare_all(rank, rendezvous):
 
 @pytest.mark.dist
 def test_two_workers_equal_one_with_their_batches(tmp_path):
-    spawn(compare_all, tmp_path)
+    launch(compare_all, str(tmp_path / "rendezvous"))
 
 
 def communicate(rank, rendezvous):
@@ -131,7 +111,7 @@ def communicate_and_differ(rank, rendezvous):
 
 @pytest.mark.dist
 def test_one_collective_a_refresh_over_the_workers_that_have_a_layer(tmp_path):
-    spawn(communicate_and_differ, tmp_path)
+    launch(communicate_and_differ, str(tmp_path / "rendezvous"))
 
 
 def test_without_a_process_group_nothing_is_said():

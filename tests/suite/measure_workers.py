@@ -12,7 +12,8 @@ from suite.training.assembly import Assembly
 from suite.training.batches import Batches
 from suite.training.workers import Workers
 from suite.workloads import digits
-from tests.suite import gloo, tiny
+from tests import gloo
+from tests.suite import tiny
 from tests.suite.test_distributed import CNN
 
 BATCH_SIZE, NUM_STEPS = 64, 20

@@ -14,7 +14,8 @@ from suite.training.limits import StepLimit
 from suite.training.loop import train
 from suite.training.workers import Workers
 from suite.workloads import Data, Split, digits
-from tests.suite import gloo, tiny
+from tests import gloo
+from tests.suite import tiny
 from tests.suite.test_loop import Memory, StoppedError, assert_same, is_equal, told
 
 pytestmark = pytest.mark.dist

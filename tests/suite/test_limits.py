@@ -7,7 +7,7 @@ import torch
 from suite.training.clock import TrainClock
 from suite.training.limits import LiveLimit, StepLimit
 from suite.training.workers import Workers
-from tests.suite import gloo
+from tests import gloo
 from tests.suite.tiny import FakeClock
 
 BUDGET_S = 10.0
