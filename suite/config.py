@@ -104,6 +104,11 @@ class Budget:
         """Whether the budget is a time."""
         return self.kind in {"wall_clock", "wall_clock_of"}
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the budget is a time that a calibration turns into steps."""
+        return self.is_time and self.mode == "calibrated"
+
     def __str__(self) -> str:
         amount = f"{self.amount:.15g}"
         texts = {"wall_clock": f"{amount}s", "wall_clock_of": f"{amount} epochs of {self.reference}"}

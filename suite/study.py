@@ -232,11 +232,7 @@ def calibrations(runs: Sequence[Run]) -> list[Run]:
     Returns:
         One run an arm whose budget is a calibrated time; of the reference arm alone where its time is a live budget.
     """
-    needed = [
-        calibration_of(run)
-        for run in runs
-        if run.budget.is_time and (run.budget.mode == "calibrated" or run.arm.name == run.budget.reference)
-    ]
+    needed = [calibration_of(run) for run in runs if run.budget.is_calibrated or run.arm.name == run.budget.reference]
     return list({run.run_id: run for run in needed}.values())
 
 

@@ -144,8 +144,10 @@ def _tune(trials: list[Run], store: Store, scratch: Path, say: Say) -> None:
 
     finished = store.finished()
     costs = calibrations(trials)
-    say("calibrating: what a step of each arm costs, alone on the machine")
-    calibrate_alone([Job(run=run, hyperparameters={}, calibrations={}) for run in due(costs, finished)], store)
+    measure = [Job(run=run, hyperparameters={}, calibrations={}) for run in due(costs, finished)]
+    if measure:
+        say("calibrating: what a step of each arm costs, alone on the machine")
+        calibrate_alone(measure, store)
     measured = stored_calibrations(costs, store.finished())
     by_arm: dict[str, list[Run]] = {}
     for run in trials:

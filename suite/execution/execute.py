@@ -258,7 +258,7 @@ def configure(run: Run, hyperparameters: Mapping[str, Any]) -> tuple[optimizers.
 def _uncalibrated(job: Job) -> str | None:
     """Return an arm whose calibration the job needs and does not have."""
     budget = job.run.budget
-    needed = [job.run.arm.name] if budget.is_time and budget.mode == "calibrated" else []
+    needed = [job.run.arm.name] if budget.is_calibrated else []
     needed += [budget.reference] if budget.reference else []
     return next((arm for arm in needed if arm not in job.calibrations), None)
 
@@ -291,8 +291,7 @@ def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome
     num_steps = steps_per_epoch(task.data.train, run.batch_size)
     seconds = seconds_of(run, job.calibrations, num_steps)
     clock = TrainClock(task.device)
-    is_calibrated = run.budget.is_time and run.budget.mode == "calibrated"
-    calibration = job.calibrations[run.arm.name] if is_calibrated else None
+    calibration = job.calibrations[run.arm.name] if run.budget.is_calibrated else None
     limit = _limit(run, seconds, calibration, num_steps, clock, workers)
     outcome = train(
         task,

@@ -25,14 +25,12 @@ def calibrate_alone(jobs: Sequence[Job], store: Store) -> dict[str, Calibration]
     """Measure step times in a process that has all of a node's CPUs to itself.
 
     Args:
-        jobs: Calibrations that are due, one an arm.
+        jobs: Calibrations that are due, one an arm; at least one.
         store: Where the rows go.
 
     Returns:
         By arm.
     """
-    if not jobs:
-        return {}
     measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_calibrate)
     measured: dict[str, Calibration] = ray.get(measure.remote(list(jobs), store.uri))
     return measured

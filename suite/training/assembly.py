@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from optimizers import OptimizerSpec, Refreshing
 from suite.config import Run
 from suite.training import seeding
+from suite.training.batches import Batches
 from suite.training.workers import Workers
 from suite.workloads import Data, WorkloadSpec
 
@@ -41,6 +42,20 @@ class Task:
     config: Any
     data: Data
     device: torch.device
+
+
+def batches_of(task: Task, workers: Workers) -> Batches:
+    """Return one worker's batches of a task.
+
+    Args:
+        task: What to train.
+        workers: Who trains it.
+
+    Returns:
+        The batches of this worker.
+    """
+    run = task.run
+    return Batches(task.data.train, seed=run.seed, batch_size=run.batch_size, workers=workers, device=task.device)
 
 
 class Assembly:

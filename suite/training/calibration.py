@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from optimizers import Refreshing
-from suite.training.assembly import Assembly, Task
-from suite.training.batches import Batches
+from suite.training.assembly import Assembly, Task, batches_of
 from suite.training.clock import TrainClock
 from suite.training.workers import Workers
 
@@ -88,9 +87,7 @@ class _Subject:
         self._arm = task.run.arm.name
         with _blame(self._arm):
             self._assembly = Assembly(task, workers)
-        self._batches = Batches(
-            task.data.train, seed=task.run.seed, batch_size=task.run.batch_size, workers=workers, device=task.device
-        )
+        self._batches = batches_of(task, workers)
         self._clock = TrainClock(task.device)
         self._step = 0
         optimizer = self._assembly.optimizer

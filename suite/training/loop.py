@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite.training import memory
-from suite.training.assembly import Assembly, Task
-from suite.training.batches import Batches
+from suite.training.assembly import Assembly, Task, batches_of
 from suite.training.clock import TrainClock
 from suite.training.evaluation import evaluate, take_buffers_of_rank_0
 from suite.training.limits import Limit, StepLimit
@@ -102,17 +101,11 @@ def train(
 def _warm_up(task: Task, workers: Workers) -> None:
     """Take a few steps on a throw-away copy, so that no run pays for what the process does only once."""
     assembly = Assembly(task, workers)
-    batches = _batches(task, workers)
+    batches = batches_of(task, workers)
     for step in range(WARMUP_STEPS):
         assembly.step(step, batches.at(step), 1.0).item()
     del assembly
     memory.reset_peaks(task.device)
-
-
-def _batches(task: Task, workers: Workers) -> Batches:
-    return Batches(
-        task.data.train, seed=task.run.seed, batch_size=task.run.batch_size, workers=workers, device=task.device
-    )
 
 
 class _Training:
@@ -132,7 +125,7 @@ class _Training:
     ) -> None:
         self.task, self.limit, self.clock, self.workers = task, limit, clock, workers
         self.step_s, self.checkpoints, self.probes = step_s, checkpoints, probes
-        self.batches = _batches(task, workers)
+        self.batches = batches_of(task, workers)
         self.assembly = Assembly(task, workers)
         self.outcome = Outcome()
         self.progress: dict[str, Any] = {"step": 0, "first_loss": None, "train_loss": None, "num_resumes": 0}
