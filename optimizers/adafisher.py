@@ -12,19 +12,18 @@ line 7: m is kept uncorrected and t counts from 1, as in Adam.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from .base import Float, OptimizerSpec, require, trainable
-from .fisher import EXTRA_RULES, NUMERICS, DiagonalFisher
+from .base import Float, OptimizerSpec, require
+from .curvature import CurvatureOptimizer, unwrapped
+from .fisher import NUMERICS, DiagonalFisher
+from .rules import LAYERS
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -47,8 +46,11 @@ class AdaFisherConfig:
         update_interval: Steps from one refresh of the factors to the next, >= 1; None for 1 with paper numerics and
             100 with released.
         numerics: ``paper`` (Eq. 3 and 4), or ``released`` (the arithmetic of the authors' code).
-        layers: ``paper``, or ``all`` for GroupNorm, RMSNorm and Embedding too.
+        layers: ``paper``, ``all`` for GroupNorm, RMSNorm and Embedding too, or ``dense`` for the identity in
+            normalization layers (Fig 12 C).
         loss_reduction: ``mean`` or ``sum``: how the loss reduces over samples.
+        ema: Whether factors are averaged over refreshes; False for the last refresh's alone (Fig 12 B).
+        square_root: Whether the step divides by the square root of F̃ (Fig 12 A).
 
     Raises:
         ValueError: If a value breaks its rule.
@@ -64,6 +66,8 @@ class AdaFisherConfig:
     numerics: str = "paper"
     layers: str = "paper"
     loss_reduction: str = "mean"
+    ema: bool = True
+    square_root: bool = False
 
     def __post_init__(self) -> None:
         require(0 <= self.lr < math.inf, "lr", "finite and >= 0", self.lr)
@@ -71,9 +75,9 @@ class AdaFisherConfig:
         require(0 < self.gamma <= 1, "gamma", "in (0, 1]", self.gamma)
         require(0 < self.damping < math.inf, "damping", "finite and > 0", self.damping)
         require(0 <= self.weight_decay < math.inf, "weight_decay", "finite and >= 0", self.weight_decay)
-        is_whole = self.update_interval is None or (isinstance(self.update_interval, int) and self.update_interval >= 1)
+        is_whole = self.update_interval is None or (type(self.update_interval) is int and self.update_interval >= 1)
         require(is_whole, "update_interval", "None or a whole number >= 1", self.update_interval)
-        for name, known in (("numerics", NUMERICS), ("layers", EXTRA_RULES), ("loss_reduction", LOSS_REDUCTIONS)):
+        for name, known in (("numerics", NUMERICS), ("layers", LAYERS), ("loss_reduction", LOSS_REDUCTIONS)):
             require(getattr(self, name) in known, name, f"one of {', '.join(known)}", getattr(self, name))
 
 
@@ -115,7 +119,7 @@ def adafisher_update(
     param.addcdiv_(exp_avg, fisher, value=-lr / (1 - beta**step))
 
 
-class AdaFisher(Optimizer):
+class AdaFisher(CurvatureOptimizer):
     """AdaFisher on a bare model (never its DistributedDataParallel wrapper); used as any optimizer of ``torch.optim``.
 
     Build it after moving the model to its device. Statistics are captured by hooks on the layers, so any training loop
@@ -134,8 +138,10 @@ class AdaFisher(Optimizer):
         decoupled_weight_decay: Whether the decay is decoupled.
         update_interval: Steps between refreshes.
         numerics: ``paper`` or ``released``.
-        layers: ``paper`` or ``all``.
+        layers: ``paper``, ``all`` or ``dense``.
         loss_reduction: ``mean`` or ``sum``.
+        ema: Whether factors are averaged over refreshes.
+        square_root: Whether the step divides by the root of F̃.
         loss_scale: Returns by what the loss is multiplied before ``backward``; None for 1.
         process_group: The workers to average factors over: None for the default group's if there is one, False for
             this one alone.
@@ -147,6 +153,8 @@ class AdaFisher(Optimizer):
     Raises:
         ValueError: If a hyperparameter breaks its rule, or a parameter is complex or integer.
     """  # noqa: DOC502
+
+    state_key = "adafisher"
 
     def __init__(
         self,
@@ -163,10 +171,13 @@ class AdaFisher(Optimizer):
         numerics: str = "paper",
         layers: str = "paper",
         loss_reduction: str = "mean",
+        ema: bool = True,
+        square_root: bool = False,
         loss_scale: Callable[[], float] | None = None,
         process_group: "ProcessGroup | Literal[False] | None" = None,
     ) -> None:
-        self._config = AdaFisherConfig(
+        model = unwrapped(model)
+        config = AdaFisherConfig(
             lr=lr,
             beta=beta,
             gamma=gamma,
@@ -177,74 +188,26 @@ class AdaFisher(Optimizer):
             numerics=numerics,
             layers=layers,
             loss_reduction=loss_reduction,
+            ema=ema,
+            square_root=square_root,
         )
         self._fisher = DiagonalFisher(
             model,
             numerics=numerics,
             layers=layers,
-            gamma=gamma,
+            gamma=gamma if ema else None,
             loss_reduction=loss_reduction,
             loss_scale=loss_scale,
             process_group=process_group,
         )
-        self.update_interval = update_interval or NUMERICS[numerics].update_interval
-        self._num_steps = 0
-        self._names = {param: name for name, param in model.named_parameters()}
-        self._unchecked: list[nn.Parameter] = []
-        self.refreshed = False
-        options = {name: getattr(self._config, name) for name in GROUP_OPTIONS}
-        super().__init__(trainable(model) if params is None else params, options)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own; see ``torch.optim.Optimizer``.
-
-        Args:
-            param_group: ``params``, and any of lr, beta, damping and weight_decay.
-
-        Raises:
-            ValueError: If an option breaks its rule, or a parameter is complex or integer.
-        """
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        try:
-            replace(self._config, **{name: group[name] for name in GROUP_OPTIONS})
-            for param in group["params"]:
-                require(param.is_floating_point(), "a parameter's dtype", "real", param.dtype)
-        except ValueError:
-            self.param_groups.pop()
-            raise
-        self._unchecked.extend(group["params"])
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Refresh the factors where due, then move every parameter that has a gradient.
-
-        Args:
-            closure: Evaluates the model again and returns the loss.
-
-        Returns:
-            The loss of the closure, if there is one.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self.refreshed = self._fisher.capture.is_enabled
-        if self.refreshed:
-            self._fisher.refresh()
-            self._warn_of_identities()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(param, group)
-        self._num_steps += 1
-        self.schedule_refresh(self._num_steps % self.update_interval == 0)
-        return loss
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, and drop the statistics that came with them."""
-        super().zero_grad(set_to_none)
-        self._fisher.capture.drop()
+        super().__init__(
+            model,
+            params,
+            config=config,
+            group_options=GROUP_OPTIONS,
+            update_interval=update_interval or NUMERICS[numerics].update_interval,
+            capture=self._fisher.capture,
+        )
 
     def fisher_diag(self, param: nn.Parameter) -> Tensor:
         """Return F̃ of a parameter as the last ``step()`` used it, for diagnostics.
@@ -263,57 +226,22 @@ class AdaFisher(Optimizer):
                 return self._fisher.diagonal(param, group["damping"]).expand(param.shape).clone()
         raise ValueError(f"this optimizer has no such parameter, of shape {tuple(param.shape)}")
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as in ``torch.optim``; under ``adafisher``, the factors by layer name and the step count."""
-        own = {
-            "numerics": self._config.numerics,
-            "num_steps": self._num_steps,
-            "factors": self._fisher.state_dict(),
-        }
-        return {**super().state_dict(), "adafisher": own}
+    def _refresh(self) -> None:
+        self._fisher.refresh()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state; tensors move to the device of their parameters, and the given dict is left as it is.
-
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: If it is of another optimizer, other numerics or another model.
-        """
-        own = state_dict.get("adafisher")
-        if own is None:
-            raise ValueError("the state dict is not one of AdaFisher")
-        numerics = self._config.numerics
-        require(own["numerics"] == numerics, "numerics of the loaded state", repr(numerics), own["numerics"])
-        self._fisher.check_state(own["factors"])
-        self._check_shapes(state_dict)
-        super().load_state_dict({**state_dict, "state": deepcopy(state_dict["state"])})
-        self._fisher.load_state_dict(own["factors"])
-        self._num_steps = own["num_steps"]
-        self.schedule_refresh(self._num_steps % self.update_interval == 0)
-
-    def schedule_refresh(self, is_due: bool) -> None:
-        """Say, before its forward, whether the next step refreshes the factors; the ones after go by the interval.
-
-        Args:
-            is_due: Whether it does.
-        """
-        self._fisher.capture.is_enabled = is_due
+    def _new_state(self, param: Tensor) -> dict[str, Any]:
+        return {"step": 0, "exp_avg": torch.zeros_like(param, memory_format=torch.preserve_format)}
 
     def _update(self, param: nn.Parameter, group: dict[str, Any]) -> None:
         assert param.grad is not None
         state = self.state[param]
-        if not state:
-            require(not param.grad.is_sparse, "a gradient", "dense", param.grad.layout)
-            state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         state["step"] += 1
+        fisher = self._fisher.diagonal(param, group["damping"])
         adafisher_update(
             param,
             param.grad,
             state["exp_avg"],
-            self._fisher.diagonal(param, group["damping"]),
+            fisher.sqrt_() if self._config.square_root else fisher,
             step=state["step"],
             lr=group["lr"],
             beta=group["beta"],
@@ -321,23 +249,16 @@ class AdaFisher(Optimizer):
             is_decoupled=self._config.decoupled_weight_decay,
         )
 
-    def _warn_of_identities(self) -> None:
-        """Name, once, the parameters that take F̃ = 1 + λ because no layer with a rule was captured using them."""
-        reached = [param for param in self._unchecked if param.grad is not None]
-        self._unchecked = [param for param in self._unchecked if param.grad is None]
-        names = [self._names.get(param, "(not of the model)") for param in reached if self._fisher.is_identity(param)]
-        if names:
-            reason = "as their layers have no rule or are used functionally"
-            warnings.warn(f"these parameters take the identity factor, {reason}: {', '.join(names)}", stacklevel=5)
+    def _own_state(self) -> dict[str, Any]:
+        return {"numerics": self._config.numerics, "factors": self._fisher.state_dict()}
 
-    def _check_shapes(self, state_dict: Mapping[str, Any]) -> None:
-        """Raise ValueError unless the loaded averages have the shapes of the parameters that they are for."""
-        saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
-        params = [param for group in self.param_groups for param in group["params"]]
-        for index, param in zip(saved_ids, params, strict=False):  # torch.optim checks the lengths
-            saved = state_dict["state"].get(index, {}).get("exp_avg", param)
-            rule = f"{tuple(param.shape)}, its parameter's"
-            require(saved.shape == param.shape, "shape of a loaded average", rule, tuple(saved.shape))
+    def _check_own_state(self, own: Mapping[str, Any]) -> None:
+        numerics = self._config.numerics
+        require(own["numerics"] == numerics, "numerics of the loaded state", repr(numerics), own["numerics"])
+        self._fisher.check_state(own["factors"])
+
+    def _load_own_state(self, own: Mapping[str, Any]) -> None:
+        self._fisher.load_state_dict(own["factors"])
 
 
 class AdaFisherW(AdaFisher):
@@ -377,7 +298,7 @@ SPEC = OptimizerSpec(
     config=AdaFisherConfig,
     build=build,
     search_space=SEARCH_SPACE,
-    cost_fields=frozenset({"numerics", "layers", "update_interval"}),
+    cost_fields=frozenset({"numerics", "layers", "update_interval", "square_root"}),
     reference="Martins Gomes et al. (2025), AdaFisher: Adaptive Second Order Optimization via Fisher Information, ICLR",
 )
 W_SPEC = replace(

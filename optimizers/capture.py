@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Pair = tuple[Tensor, Tensor]
+NO_BACKWARD = -1  # the id of the graph that a thread differentiates, where it differentiates none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +72,11 @@ class Layer:
         """Whether any of its parameters takes gradients."""
         return any(param.requires_grad for param in self.params.values())
 
+    @property
+    def has_no_grad(self) -> bool:
+        """Whether none of its parameters has a gradient."""
+        return all(param.grad is None for param in self.params.values())
+
     def commit(self, input_sum: Tensor, grad: Tensor) -> None:
         """Add one use: the statistic of its input, and the gradient of its output."""
         grad_sum = self.rule.grad_sum(self.module, grad)
@@ -79,8 +86,9 @@ class Layer:
         self.has_fired = True
 
     def take(self) -> tuple[Tensor, Tensor, int] | None:
-        """Return and forget H, S and their count, over all uses committed; None if there were none."""
-        if self._input_sum is None or self._grad_sum is None or self._count == 0:
+        """Return and forget H, S and their count, over all uses committed; None if none came with a gradient."""
+        if self._input_sum is None or self._grad_sum is None or self._count == 0 or self.has_no_grad:
+            self.drop()
             return None
         factors = self.rule.finish(self._input_sum, self._grad_sum, self._count, self.input_size)
         count = self._count
@@ -112,12 +120,15 @@ class Capture:
         self.layers = tuple(_supported_layers(model, rules))
         self.is_enabled = True
         self._model = model
-        reference = weakref.ref(self)
         handles = [
-            layer.module.register_forward_hook(_forward_hook(reference, layer), with_kwargs=True)
-            for layer in self.layers
+            layer.module.register_forward_hook(_ForwardHook(self, layer), with_kwargs=True) for layer in self.layers
         ]
         weakref.finalize(self, _remove, handles)
+        torch.compiler.reset()  # graphs compiled before would run on without the hooks
+
+    def has_seen(self, param: nn.Parameter) -> bool:
+        """Return whether a supported layer that uses this parameter has trained so far."""
+        return any(param is own and layer.has_fired for layer in self.layers for own in layer.params.values())
 
     def drop(self) -> None:
         """Forget all pending statistics."""
@@ -134,6 +145,8 @@ class Capture:
         """
         if not (self.is_enabled and self._model.training and output.requires_grad and layer.is_trainable):
             return
+        if torch._C._current_graph_task_id() == NO_BACKWARD and layer.has_no_grad:
+            layer.drop()  # what it has was left by gradients that are cleared, by model.zero_grad() for one
         input_sum = layer.rule.input_sum(layer.module, h.detach())
 
         def on_grad(grad: Tensor) -> None:
@@ -151,14 +164,28 @@ def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -
             yield Layer(name=name, module=module, rule=rule, params=params)
 
 
-def _forward_hook(reference: "weakref.ref[Capture]", layer: Layer) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
-        capture = reference()
-        is_ours = module is layer.module  # a deep copy of the model carries this hook along
-        if capture is not None and is_ours and isinstance(output, Tensor):
-            capture.observe(layer, (*args, *kwargs.values())[0], output)
+class _ForwardHook:
+    """Hands the uses of a layer to its capture, which it does not keep alive; a copied or saved model carries none."""
 
-    return hook
+    def __init__(self, capture: Capture, layer: Layer) -> None:
+        self._capture = weakref.ref(capture)
+        self._layer = layer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        capture = self._capture()
+        h = (*args, *kwargs.values())[0]
+        if capture is not None and isinstance(h, Tensor) and isinstance(output, Tensor):
+            capture.observe(self._layer, h, output)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _NoHook, ()
+
+
+class _NoHook:
+    """What stands for a hook in a copy of the model."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        pass
 
 
 def _remove(handles: list[RemovableHandle]) -> None:

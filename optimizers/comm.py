@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .factors import spread
+
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
@@ -35,7 +37,7 @@ def resolve_group(process_group: "ProcessGroup | Literal[False] | None") -> "Pro
 
 
 def mean_over_workers(
-    values: Tensor, present: Tensor, segments: Tensor, group: "ProcessGroup | None"
+    values: Tensor, present: Tensor, sizes: Tensor, group: "ProcessGroup | None"
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of each segment over the workers that have it, in one all-reduce.
 
@@ -44,7 +46,7 @@ def mean_over_workers(
     Args:
         values: Shape ``[n]``; zeros in the segments that this worker lacks.
         present: Shape ``[num_segments]``: 1 for each segment that this worker has, else 0.
-        segments: Shape ``[n]``, integers: the segment of each entry.
+        sizes: Shape ``[num_segments]``, integers: the lengths of the segments; they sum to n.
         group: The workers, or None for this one alone.
 
     Returns:
@@ -55,7 +57,7 @@ def mean_over_workers(
     buffer = torch.cat([values, present])
     dist.all_reduce(buffer, group=group)
     total, num_present = torch.split(buffer, [values.numel(), present.numel()])
-    return total / num_present.clamp(min=1)[segments], num_present
+    return total / spread(num_present.clamp(min=1), sizes, values.numel()), num_present
 
 
 def _own_group() -> "ProcessGroup":

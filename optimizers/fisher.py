@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from .base import require
 from .capture import Capture, Layer, Pair
 from .comm import mean_over_workers, resolve_group
-from .factors import accumulation_dtype, min_max, released_min_max
-from .rules import MORE_RULES, PAPER_RULES, RELEASED_RULES, Rules
+from .factors import accumulation_dtype, min_max, released_min_max, segment_reduce, spread
+from .rules import PAPER_RULES, RELEASED_RULES, Rules, choose
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-Normalization = Callable[[Tensor, Tensor, int], Tensor]
+Normalization = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ class Numerics:
     normalize: Normalization
 
 
-def _as_it_is(values: Tensor, segments: Tensor, num_segments: int) -> Tensor:
+def _as_it_is(values: Tensor, sizes: Tensor) -> Tensor:
     return values
 
 
@@ -69,7 +70,6 @@ NUMERICS: Mapping[str, Numerics] = {
         normalize=_as_it_is,
     ),
 }
-EXTRA_RULES: Mapping[str, Rules] = {"paper": {}, "all": MORE_RULES}  # by the option `layers`
 
 
 class DiagonalFisher:
@@ -78,8 +78,8 @@ class DiagonalFisher:
     Args:
         model: The bare network.
         numerics: Key of :data:`NUMERICS`.
-        layers: Key of :data:`EXTRA_RULES`.
-        gamma: Weight of the new factor in the running average, γ.
+        layers: Key of :data:`optimizers.rules.LAYERS`.
+        gamma: Weight of the new factor in the running average, γ; None for the new factor alone.
         loss_reduction: ``mean`` or ``sum``: how the loss reduces over samples.
         loss_scale: Returns by what the loss is multiplied before ``backward`` (``GradScaler.get_scale``); None for 1.
         process_group: See :func:`optimizers.comm.resolve_group`.
@@ -94,14 +94,14 @@ class DiagonalFisher:
         *,
         numerics: str,
         layers: str,
-        gamma: float,
+        gamma: float | None,
         loss_reduction: str,
         loss_scale: Callable[[], float] | None,
         process_group: "ProcessGroup | Literal[False] | None",
     ) -> None:
         self._numerics = NUMERICS[numerics]
-        self.capture = Capture(model, {**self._numerics.rules, **EXTRA_RULES[layers]})
-        self._weights = self._numerics.weights(gamma)
+        self.capture = Capture(model, choose(self._numerics.rules, layers))
+        self._weights = (0.0, 1.0) if gamma is None else self._numerics.weights(gamma)
         self._scale_by_rows = self._numerics.scale_by_rows and loss_reduction == "mean"
         self._loss_scale = loss_scale
         self._process_group = process_group
@@ -116,11 +116,11 @@ class DiagonalFisher:
         if not self.capture.layers:
             return
         values, present = self._new_factors()
-        values, present = mean_over_workers(values, present, self._owners, resolve_group(self._process_group))
-        is_valid = present.scatter_reduce(0, self._owners, values.isfinite().to(values.dtype), "amin") > 0
+        values, present = mean_over_workers(values, present, self._layer_sizes, resolve_group(self._process_group))
+        is_finite = segment_reduce(values.isfinite().to(values.dtype), self._layer_sizes, "min")
+        is_valid = spread((present * is_finite).bool(), self._layer_sizes, values.numel())
         keep, gain = self._weights
-        folded = keep * self._factors + gain * values
-        self._factors.copy_(torch.where(is_valid[self._owners], folded, self._factors))
+        self._factors.copy_(torch.where(is_valid, keep * self._factors + gain * values, self._factors))
         self._normalize()
 
     def diagonal(self, param: nn.Parameter, damping: float) -> Tensor:
@@ -147,12 +147,6 @@ class DiagonalFisher:
             diagonal.add_(num_uses - len(pairs)).div_(num_uses)
         return diagonal.add_(damping).to(param)
 
-    def is_identity(self, param: nn.Parameter) -> bool:
-        """Return whether no layer with a rule that uses this parameter has been captured so far."""
-        return not any(
-            param is own and layer.has_fired for layer in self.capture.layers for own in layer.params.values()
-        )
-
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return copies of the factors: by layer name, ``H`` and ``S``."""
         return {name: {key: view.clone() for key, view in pair.items()} for name, pair in self._named_factors().items()}
@@ -169,6 +163,8 @@ class DiagonalFisher:
         expected = {
             name: {key: view.numel() for key, view in pair.items()} for name, pair in self._named_factors().items()
         }
+        is_whole = isinstance(state, Mapping) and all(isinstance(pair, Mapping) for pair in state.values())
+        require(is_whole, "the loaded factors", "pairs by layer name", state)
         given = {name: {key: factor.numel() for key, factor in pair.items()} for name, pair in state.items()}
         names = expected.keys() | given.keys()
         differing = sorted(repr(name) for name in names if expected.get(name) != given.get(name))
@@ -188,17 +184,16 @@ class DiagonalFisher:
         params = [param for layer in layers for param in layer.params.values()]
         dtype = max((accumulation_dtype(p.dtype) for p in params), key=lambda d: d.itemsize, default=torch.float32)
         device = params[0].device if params else torch.device("cpu")
-        self._sizes = [size for layer in layers for size in (layer.input_size, layer.grad_size)]
-        self._factors = torch.full((sum(self._sizes),), self._numerics.start, dtype=dtype, device=device)
-        segments = torch.repeat_interleave(torch.arange(len(self._sizes)), torch.tensor(self._sizes, dtype=torch.long))
-        self._segments = segments.to(device)
-        self._owners = self._segments // 2
+        self._split = [size for layer in layers for size in (layer.input_size, layer.grad_size)]
+        self._factors = torch.full((sum(self._split),), self._numerics.start, dtype=dtype, device=device)
+        self._sizes = torch.tensor(self._split, dtype=torch.long, device=device)
+        self._layer_sizes = self._sizes.view(-1, 2).sum(1)
         self._flags = torch.split(torch.tensor([0, 1], dtype=dtype, device=device), 1)
         self._normalized = torch.empty_like(self._factors)
         self._normalize()
 
     def _normalize(self) -> None:
-        self._normalized.copy_(self._numerics.normalize(self._factors, self._segments, len(self._sizes)))
+        self._normalized.copy_(self._numerics.normalize(self._factors, self._sizes))
 
     def _find_uses(self, model: nn.Module) -> tuple[dict[nn.Parameter, list[Pair]], dict[nn.Parameter, int]]:
         """Return by parameter a pair of views for each use with a rule, and the number of all uses."""
@@ -207,7 +202,7 @@ class DiagonalFisher:
             for param in module.parameters(recurse=False):
                 num_uses[param] = num_uses.get(param, 0) + 1
         pairs: dict[nn.Parameter, list[Pair]] = {}
-        halves = iter(torch.split(self._normalized, self._sizes))
+        halves = iter(torch.split(self._normalized, self._split))
         for layer, h, s in zip(self.capture.layers, halves, halves, strict=True):
             views = layer.rule.views(layer.module, h, s)
             for name, param in layer.params.items():
@@ -216,7 +211,7 @@ class DiagonalFisher:
         return pairs, num_uses
 
     def _named_factors(self) -> dict[str, dict[str, Tensor]]:
-        halves = iter(torch.split(self._factors, self._sizes))
+        halves = iter(torch.split(self._factors, self._split))
         layers = zip(self.capture.layers, halves, halves, strict=True)
         return {layer.name: {"H": h, "S": s} for layer, h, s in layers}
 
@@ -225,7 +220,7 @@ class DiagonalFisher:
         scale = 1.0 if self._loss_scale is None else self._loss_scale()
         taken = [(layer, layer.take()) for layer in self.capture.layers]
         pieces = [piece.to(self._factors) for layer, sums in taken for piece in self._pieces(layer, sums, scale)]
-        values = self._numerics.prepare(torch.cat(pieces), self._segments, len(self._sizes))
+        values = self._numerics.prepare(torch.cat(pieces), self._sizes)
         return values, torch.cat([self._flags[sums is not None] for _, sums in taken])
 
     def _pieces(self, layer: Layer, sums: tuple[Tensor, Tensor, int] | None, scale: float) -> Pair:

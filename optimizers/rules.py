@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .capture import Rule
 from .factors import (
+    accumulation_dtype,
     channel_squares,
     channel_sums,
     dense_views,
@@ -106,7 +107,9 @@ FEATURE_NORM = replace(
 )
 EMBEDDING = Rule(
     sizes=lambda m: (m.num_embeddings, m.embedding_dim),
-    input_sum=lambda m, tokens: token_counts(tokens, m.num_embeddings, m.padding_idx),
+    input_sum=lambda m, tokens: token_counts(
+        tokens, m.num_embeddings, m.padding_idx, accumulation_dtype(m.weight.dtype)
+    ),
     grad_sum=lambda m, s: feature_squares(s, m.embedding_dim),
     count=_num_rows,
     finish=mean_squares,
@@ -142,3 +145,21 @@ def _by_type(conv: Rule, channel_norm: Rule, feature_norm: Rule) -> Rules:
 PAPER_RULES = _by_type(CONV, CHANNEL_NORM, FEATURE_NORM)
 RELEASED_RULES = _by_type(RELEASED_CONV, RELEASED_CHANNEL_NORM, RELEASED_FEATURE_NORM)
 MORE_RULES: Rules = {nn.GroupNorm: CHANNEL_NORM, nn.RMSNorm: FEATURE_NORM, nn.Embedding: EMBEDDING}
+NORMS = (_BatchNorm, nn.LayerNorm)
+LAYERS = ("paper", "all", "dense")
+
+
+def choose(rules: Rules, layers: str) -> Rules:
+    """Return the layer-support table of some numerics that an option ``layers`` asks for.
+
+    Args:
+        rules: The table of the numerics.
+        layers: ``paper`` for the table as it is, ``all`` for :data:`MORE_RULES` too, ``dense`` for none of the
+            normalization layers, which so take the identity.
+
+    Returns:
+        The table.
+    """
+    if layers == "dense":
+        return {kind: rule for kind, rule in rules.items() if kind not in NORMS}
+    return {**rules, **MORE_RULES} if layers == "all" else rules

@@ -116,8 +116,8 @@ def test_one_collective_a_refresh_over_the_workers_that_have_a_layer(tmp_path):
 
 def test_without_a_process_group_nothing_is_said():
     assert comm.resolve_group(None) is None
-    values, present, segments = torch.randn(3), torch.ones(1), torch.zeros(3, dtype=torch.long)
-    assert comm.mean_over_workers(values, present, segments, None) == (values, present)
+    values, present, sizes = torch.randn(3), torch.ones(1), torch.tensor([3])
+    assert comm.mean_over_workers(values, present, sizes, None) == (values, present)
 
 
 def test_a_single_worker_says_nothing(tmp_path):

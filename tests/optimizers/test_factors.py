@@ -102,32 +102,32 @@ def test_mean_squares_append_the_homogeneous_coordinate():
 
 def test_token_counts():
     tokens = torch.tensor([[0, 2, 2], [3, 0, 2]])
-    assert token_counts(tokens, 5, None).tolist() == [2, 0, 3, 1, 0]
-    assert token_counts(tokens, 5, 2).tolist() == [2, 0, 0, 1, 0]
+    assert token_counts(tokens, 5, None, torch.float32).tolist() == [2, 0, 3, 1, 0]
+    assert token_counts(tokens, 5, 2, torch.float64).tolist() == [2, 0, 0, 1, 0]
 
 
 def test_min_max_by_segment():
     values = torch.tensor([1.0, 3.0, 2.0, 5.0, 5.0, 0.0, 0.0, 7.0])
-    segments = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
-    assert min_max(values, segments, 4).tolist() == [0.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
-    assert min_max(values[:0], segments[:0], 0).numel() == 0
+    sizes = torch.tensor([3, 2, 2, 1])
+    assert min_max(values, sizes).tolist() == [0.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert min_max(values[:0], sizes[:0]).numel() == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_min_max_takes_round_off_for_constant(dtype):
     eps = torch.finfo(dtype).eps
-    segments = torch.zeros(2, dtype=torch.long)
-    assert min_max(torch.tensor([1.0, 1 + 8 * eps], dtype=dtype), segments, 1).tolist() == [1.0, 1.0]
-    assert min_max(torch.tensor([1.0, 1 + 16 * eps], dtype=dtype), segments, 1).tolist() == [0.0, 1.0]
-    assert min_max(torch.tensor([1e-30, 3e-30], dtype=dtype), segments, 1).tolist() == [0.0, 1.0]
+    sizes = torch.tensor([2])
+    assert min_max(torch.tensor([1.0, 1 + 8 * eps], dtype=dtype), sizes).tolist() == [1.0, 1.0]
+    assert min_max(torch.tensor([1.0, 1 + 16 * eps], dtype=dtype), sizes).tolist() == [0.0, 1.0]
+    assert min_max(torch.tensor([1e-30, 3e-30], dtype=dtype), sizes).tolist() == [0.0, 1.0]
 
 
 def test_released_min_max():
-    segments = torch.tensor([0, 0, 1, 1, 1])
+    sizes = torch.tensor([2, 3])
     values = torch.tensor([1e-6, 2e-6, torch.inf, -torch.inf, 0.5], dtype=torch.float64)
     expected = torch.tensor([0.0, 0.5, 1 / (1 + 1e-6), 0.0, 0.5 / (1 + 1e-6)], dtype=torch.float64)
-    torch.testing.assert_close(released_min_max(values, segments, 2), expected)
-    assert released_min_max(torch.tensor([torch.nan, 1.0]), segments[:2], 1).isnan().any()
+    torch.testing.assert_close(released_min_max(values, sizes), expected)
+    assert released_min_max(torch.tensor([torch.nan, 1.0]), sizes[:1]).isnan().any()
 
 
 def test_released_norm_factors():
