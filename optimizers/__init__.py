@@ -5,7 +5,7 @@ To add one: write ``optimizers/<name>.py`` with its ``SPEC``, and add the specif
 
 import importlib
 
-from . import adafisher, adam, sgd
+from . import adafactor, adafisher, adam, sgd
 from .adafisher import AdaFisher, AdaFisherW
 from .base import Categorical, Float, OptimizerSpec, Refreshing
 
@@ -15,6 +15,7 @@ REGISTRY: dict[str, OptimizerSpec] = {
     "sgd": sgd.SPEC,
     "adam": adam.SPEC,
     "adamw": adam.W_SPEC,
+    "adafactor": adafactor.SPEC,
     "adafisher": adafisher.SPEC,
     "adafisherw": adafisher.W_SPEC,
     "adafisher_released": adafisher.RELEASED_SPEC,
