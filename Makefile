@@ -12,7 +12,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep race report test test-all lint format browser clean
+.PHONY: help setup sweep race report bench test test-all lint format browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ race: $(READY) ## race with the stored winners (STUDY=, SCALE=)
 
 report: $(READY) ## write the report of stored results (STUDY=)
 	@$(BIN)/fisherbench report $(STUDY) $(ARGS)
+
+bench: $(READY) ## time the optimizers, in pairs, and judge the targets (20 minutes; ARGS="--pairs 5" for a look)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 test: $(READY) ## the tests, but for the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
