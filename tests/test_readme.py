@@ -1,6 +1,7 @@
 """What the README says can be run is run."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-HIDE = "import sys; sys.modules.update(dict.fromkeys(['ray', 'optuna', 'pandas', 'plotly', 'pyarrow', 'suite']));"
+PAGES_WITH_A_LOOP = ("README.md", "docs/adafisher.md")
+MAX_LOOP_LINES = 12
+ABSENT = """ray optuna pandas plotly pyarrow scipy sklearn torchvision jinja2
+    fisherbench suite studies reports optimizers""".split()
+
+
+def blocks(page: str) -> list[str]:
+    """Return the Python that a page shows."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
@@ -20,17 +28,36 @@ def test_no_link_leads_nowhere(page: str) -> None:
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
-def test_the_training_loop_runs_where_only_torch_can_be_imported() -> None:
-    [loop] = [block for block in BLOCKS if "AdaFisher" in block]
-    check = "\nassert loss.isfinite() and loss < 1.09, loss  # chance is log 3\n"
-    subprocess.run([sys.executable, "-c", HIDE + loop + check], check=True, cwd=ROOT)
+def test_the_tests_that_pages_name_exist() -> None:
+    for page in ROOT.glob("docs/*.md"):
+        for file, test in re.findall(r"`(test_\w+\.py)::(test_\w+)`", page.read_text()):
+            assert f"def {test}(" in (ROOT / "tests/optimizers" / file).read_text(), f"{page.name}: {file}::{test}"
+
+
+@pytest.mark.parametrize("name", ["optimizers", "mylib"])
+@pytest.mark.parametrize("page", PAGES_WITH_A_LOOP)
+def test_a_training_loop_runs_beside_a_copy_of_the_folder_and_torch(page: str, name: str, tmp_path: Path) -> None:
+    loops = [block for block in blocks(page) if "import AdaFisher" in block]
+    assert loops, f"{page} shows no training loop"
+    shutil.copytree(ROOT / "optimizers", tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    hide = f"import sys; sys.modules.update(dict.fromkeys({[absent for absent in ABSENT if absent != name]}))\n"
+    check = f"""
+assert loss.isfinite() and loss < 1.09, loss  # chance is log 3
+assert AdaFisher.__module__ == "{name}.adafisher", AdaFisher.__module__
+loaded = sys.modules["{name}"].__file__
+assert loaded == {str(tmp_path / name / "__init__.py")!r}, loaded
+"""
+    for loop in loops:
+        assert len([line for line in loop.splitlines() if line.strip()]) <= MAX_LOOP_LINES
+        code = hide + loop.replace("from optimizers import", f"from {name} import") + check
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_the_query_runs_on_results_of_this_schema(tmp_path: Path) -> None:
     from suite.results import Store
     from tests.suite.rows import run_row
 
-    [query] = [block for block in BLOCKS if "groupby" in block]
+    [query] = [block for block in blocks("README.md") if "groupby" in block]
     store = Store(str(tmp_path / "results" / "digits"), "digits")
     for trial, lr in enumerate([2e-3, 5e-3, 5e-2]):
         store.write(run_row(f"{trial}") | {"arm": "sgd", "purpose": "tune", "lr": lr, "val_metric": 0.9}, {})
