@@ -60,7 +60,7 @@ BAD = [
     ("run --set workload=.a:SPEC", "the workload '.a:SPEC' cannot be imported"),
     ("run --scale paper", "unknown scale of the study 'digits': 'paper'; known: quick"),
     ("run --scale huge", "unknown scale"),
-    ("run --set arms=kfacc", "unknown arm 'kfacc'; known: .*adafisher"),
+    ("run --set arms=kfacc", "unknown arm 'kfacc'; known: adafactor, adafisher"),
     ("run --set batch_sise=1", "unknown field 'batch_sise'"),
     ("run --set tune.num_trials=0", "num_trials must be >= 1, but got 0"),
     ("run --set tune.num_trials=few", "'num_trials' is a int, but got 'few'"),

@@ -222,7 +222,7 @@ OVERRIDES = [
     ("race.seeds=", UsageError, "'seeds'"),
     ("race.seeds=one", UsageError, "'seeds'"),
     ("schedule.warmup_frac=2", UsageError, "warmup_frac"),
-    ("arms=kfacc", UsageError, "unknown arm 'kfacc'; known: .*adafisher"),
+    ("arms=kfacc", UsageError, "unknown arm 'kfacc'; known: adafactor, adafisher"),
     ("arms=sgd,sgd", UsageError, "different names"),
     ("arms=", UsageError, "unknown arm"),
 ]
