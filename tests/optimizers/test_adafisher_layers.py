@@ -10,12 +10,12 @@ from tests.optimizers.test_adafisher import (
     NETS,
     TOLERANCE,
     Net,
+    check_oracle_forward,
     compare,
     conv_net,
-    make_batches,
     tied_embedding,
 )
-from tests.oracles.adafisher import AdaFisherOracle, PaperNumerics
+from tests.oracles.adafisher import PaperNumerics
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:these parameters take the identity factor", "ignore:Using padding='same' with even kernel"
@@ -87,10 +87,7 @@ LAYER_NETS = CONV_NETS | NORM_NETS | MORE_NETS
 
 @pytest.mark.parametrize("net", LAYER_NETS.values(), ids=LAYER_NETS)
 def test_oracle_forward_is_the_models(net):
-    model = net.build().double()
-    x = make_batches(net, 1)[0][0][0]
-    expected = model(x.double() if x.is_floating_point() else x)
-    torch.testing.assert_close(AdaFisherOracle(model).forward(x)[0], expected, rtol=1e-12, atol=1e-12)
+    check_oracle_forward(net)
 
 
 @pytest.mark.parametrize("net", (CONV_NETS | NORM_NETS).values(), ids=CONV_NETS | NORM_NETS)
