@@ -12,7 +12,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep race report bench test test-all lint format browser clean
+.PHONY: help setup sweep race report bench test test-all lint format browser data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,10 @@ format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 
 browser: ## install Chromium, which the tests of the report's page look for (Debian, as root)
-	@.ci/install-chromium
+	@.ci/install-packages chromium
+
+data: ## install Fashion-MNIST, 60,000 real images for its workloads (Debian, as root)
+	@.ci/install-packages dataset-fashion-mnist
 
 clean: ## remove the virtual environment and caches, not the results
 	rm -rf $(VENV) .ruff_cache .mypy_cache build *.egg-info
