@@ -246,6 +246,7 @@ def _train_once(arguments: argparse.Namespace) -> int:
         budget=Budget.parse(arguments.budget),
         batch_size=workloads.find(arguments.workload).batch_size,
         num_workers=arguments.workers,
+        data_version=workloads.data_version(arguments.workload),
     )
     check_run(run)
     if arguments.dry_run:

@@ -181,6 +181,7 @@ class Run:
         splits: ``standard``, or ``paper``: train on training and validation data, watch the test split.
         sync_batchnorm: Whether BatchNorm takes its statistics over all workers.
         stop_at_target: Whether it ends at the first evaluation that meets the workload's target.
+        data_version: What tells the workload's data from others of the same name; ``None`` where the name says it all.
 
     Raises:
         UsageError: If a field breaks its rule.
@@ -202,6 +203,7 @@ class Run:
     splits: Literal["standard", "paper"] = "standard"
     sync_batchnorm: bool = False
     stop_at_target: bool = False
+    data_version: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_workers", "num_threads", "batch_size"):

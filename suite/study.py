@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import optimizers
 from suite.config import Arm, Budget, Purpose, Run, Schedule
 from suite.errors import UsageError, known
+from suite.workloads import data_version
 
 Sampler = Literal["sobol", "tpe", "gp"]
 STAGES = ("tune", "race")
@@ -273,6 +274,7 @@ def _run(study: Study, arm: Arm, purpose: Purpose, budget: Budget, **rest: Any) 
         splits=study.splits,
         sync_batchnorm=study.sync_batchnorm,
         stop_at_target=study.stop_at_target,
+        data_version=data_version(study.workload),
         **rest,
     )
 

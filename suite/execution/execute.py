@@ -329,7 +329,9 @@ def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Return the row of the table ``runs``, less its times."""
     run = job.run
     values, workload = _described(job)
-    plan = {name: getattr(run, name) for name in ("study", "workload", "purpose", "trial", "seed", "splits")}
+    plan = {
+        name: getattr(run, name) for name in ("study", "workload", "data_version", "purpose", "trial", "seed", "splits")
+    }
     sizes = {name: getattr(run, name) for name in ("num_workers", "num_threads", "batch_size", "sync_batchnorm")}
     return {
         "run_id": run.run_id,

@@ -2,14 +2,14 @@
 
 Four tables in long form. ``runs`` has a row a run; ``epochs`` a row an evaluation; ``steps`` a row a sampled
 training step; ``metrics`` a row a (step, name, value) of diagnostics. All four share ``run_id`` and ``attempt``.
-A change of a column's meaning raises :data:`SCHEMA_VERSION`.
+A new column, or a change of a column's meaning, raises :data:`SCHEMA_VERSION`; what an older file lacks is null.
 """
 
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ RUNS = (
     Column("schema_version", _INT, "version of this schema"),
     Column("study", _STR, "name of the study"),
     Column("workload", _STR, "name of the workload"),
+    Column(
+        "data_version", _STR, "tells the workload's data from others of the same name; null where the name says it all"
+    ),
     Column("arm", _STR, "name of the optimizer configuration under comparison"),
     Column("optimizer", _STR, "name in the optimizer registry, or package.module:SPEC"),
     Column("purpose", _STR, "tune, race, calibrate or single"),
@@ -151,6 +154,10 @@ METRICS = (
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {"runs": RUNS, "epochs": EPOCHS, "steps": STEPS, "metrics": METRICS}
+
+# Share of the training time spent waiting for data from which a run counts as input-bound: what it measures is then the
+# loader as much as the optimizer.
+INPUT_BOUND = 0.10
 
 STATUSES = ("completed", "target_reached", "pruned", "diverged", "out_of_memory", "failed")
 

@@ -266,8 +266,10 @@ class Store:
     def _read(self, name: str, columns: list[str]) -> pa.Table:
         try:
             file = pq.ParquetFile(pa.BufferReader(self.folder.read(name)))
-            self._check_version(int((file.schema_arrow.metadata or {})[_VERSION_KEY]), name)
-            return file.read(columns=columns).replace_schema_metadata(None).select(columns)
+            version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
+            self._check_version(version, name)
+            table = file.read(columns=columns).replace_schema_metadata(None)
+            return (_with_new_columns(table) if version < SCHEMA_VERSION else table).select(columns)
         except (ValueError, KeyError, OSError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -292,6 +294,14 @@ def _to_parquet(table: pa.Table) -> bytes:
     table = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION)})
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _with_new_columns(table: pa.Table) -> pa.Table:
+    """Return rows of an older schema with the columns of ``runs`` that it lacked, null."""
+    for field in arrow_schema("runs"):
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _run_file_schema() -> pa.Schema:

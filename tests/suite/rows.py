@@ -3,6 +3,8 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+from suite.results import SCHEMA_VERSION
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -11,7 +13,7 @@ def run_row(run_id="r0", attempt=1, **changes):
     row = {
         "run_id": run_id,
         "attempt": attempt,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "study": "tiny",
         "workload": "tests.suite.tiny:MLP",
         "arm": "sgd",

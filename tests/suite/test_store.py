@@ -300,17 +300,25 @@ DAMAGES = {
     "run is another's": ("runs/a-1.parquet", unversioned, "not a results file"),
     "run lacks columns": ("runs/a-1.parquet", stripped, "not a results file"),
     "run's version is no number": ("runs/a-1.parquet", misversioned, "not a results file"),
-    "run is newer": ("runs/a-1.parquet", newer, "has schema version 2, but this fisherbench reads up to 1"),
+    "run is newer": (
+        "runs/a-1.parquet",
+        newer,
+        f"has schema version {SCHEMA_VERSION + 1}, but this fisherbench reads up to {SCHEMA_VERSION}",
+    ),
     "table truncated": ("tables/runs.parquet", truncate, "runs.parquet' is truncated"),
     "long table truncated": ("tables/steps.parquet", truncate, "steps.parquet' is truncated"),
-    "table is newer": ("tables/runs.parquet", newer, "has schema version 2"),
+    "table is newer": ("tables/runs.parquet", newer, f"has schema version {SCHEMA_VERSION + 1}"),
     "marker truncated": ("study.json", truncate, "study.json' is damaged"),
     "marker emptied": ("study.json", lambda path: path.write_bytes(b""), "study.json' is damaged"),
     "marker is binary": ("study.json", lambda path: path.write_bytes(b"\xff\xfe\x00"), "study.json' is damaged"),
     "marker is a list": ("study.json", lambda path: path.write_text("[1]"), "study.json' is damaged"),
     "marker without a name": ("study.json", lambda path: path.write_text('{"schema_version": 1}'), "is damaged"),
     "marker without a number": ("study.json", marker(schema_version=None), "study.json' is damaged"),
-    "marker is newer": ("study.json", marker(schema_version=2), "has schema version 2"),
+    "marker is newer": (
+        "study.json",
+        marker(schema_version=SCHEMA_VERSION + 1),
+        f"has schema version {SCHEMA_VERSION + 1}",
+    ),
 }
 
 
@@ -373,6 +381,32 @@ def test_a_uri_that_is_none_is_refused(uri):
 
 def test_an_empty_directory_may_be_used(tmp_path):
     assert Store(tmp_path, "tiny").load().runs.empty
+
+
+def aged(path, version):
+    """Make a file what the first schema wrote: without the columns that came later."""
+    table = pq.read_table(path).drop_columns(["data_version"])
+    pq.write_table(table.replace_schema_metadata({b"schema_version": str(version)}), path)
+
+
+@pytest.mark.parametrize("is_folded", [True, False], ids=["folded", "file of a run"])
+def test_columns_that_an_older_schema_lacked_are_null(store, tmp_path, is_folded):
+    fill(store, ["a"])
+    if is_folded:
+        store.fold()
+    aged(tmp_path / "results" / ("tables/runs.parquet" if is_folded else "runs/a-1.parquet"), 1)
+    fill(store, ["b"])
+    store.fold()
+    runs = load(store.uri).runs
+    assert sorted(runs["run_id"]) == ["a", "b"]
+    assert runs["data_version"].isna().all()
+
+
+def test_columns_that_a_file_of_this_schema_lacks_are_damage(store, tmp_path):
+    fill(store, ["a"])
+    aged(tmp_path / "results/runs/a-1.parquet", SCHEMA_VERSION)
+    with pytest.raises(UsageError, match="not a results file"):
+        load(store.uri)
 
 
 def test_the_schema_documents_every_column():
