@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from reports import text
-from reports.frames import LOST, Frames, race_runs, read_json
+from reports.frames import LOST, Frames, race_runs, read_json, times
 from reports.race import Race
 from reports.sweep import Search
+from suite.results import INPUT_BOUND
 
 SEEDS_FOR_CLAIMS = 10
 MAX_DRIFT = 0.10
@@ -39,6 +40,7 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
     yield from _edges(searches)
     yield from _constant_preconditioner(frames)
     yield from _drift(frames)
+    yield from _input_bound(frames)
     yield from _overshoot(frames)
     yield from _machines(frames)
     yield from _load(frames)
@@ -144,6 +146,18 @@ def _drift(frames: Frames) -> Iterator[str]:
         yield (
             f"Calibration drift: the measured time over the time charged is {items}. The budget counts calibrated "
             "steps, so arms stay comparable only if all drift alike."
+        )
+
+
+def _input_bound(frames: Frames) -> Iterator[str]:
+    """Yield the arms that spent much of their training time waiting for data."""
+    spent = times(frames)
+    bound = spent[spent["data_share"] > INPUT_BOUND].to_dict("records")
+    if bound:
+        items = text.listing(f"{row['purpose']} {row['arm']} {row['data_share']:.0%}" for row in bound)
+        yield (
+            f"Input-bound: these runs spent so much of their training time waiting for data: {items}. Their times say "
+            "as much of the loader as of the optimizer."
         )
 
 

@@ -55,6 +55,14 @@ class Frames:
     arms: tuple[str, ...]
 
 
+def times(frames: Frames) -> pd.DataFrame:
+    """Return the median times of the runs that trained, by purpose and arm, and ``data_share`` of the training time."""
+    runs = frames.runs[frames.runs["train_time_s"] > 0]
+    names = ["train_time_s", "eval_time_s", "checkpoint_time_s", "warmup_time_s", "total_time_s", "data_share"]
+    shares = runs.assign(data_share=runs["data_time_s"] / runs["train_time_s"])
+    return shares.groupby(["purpose", "arm"], as_index=False)[names].median()
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """The workload's metric.

@@ -86,7 +86,9 @@ def _section(workload: str, frames: Frames, planned: int | None) -> Section:
             tables.comparisons(f"test {metric}", result.comparisons),
             tables.comparisons("test loss", result.loss_comparisons),
             tables.winners(searches, metric),
+            *(table for table in (tables.further_metrics(frames),) if table.rows),
             tables.calibration(frames),
+            tables.time_spent(frames),
             tables.statuses(frames),
         ),
     )

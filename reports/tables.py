@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import text
-from reports.frames import Frames, calibrations
+from reports.frames import Frames, calibrations, race_runs, times
 from reports.race import Race
 from reports.stats import Comparison
 from reports.summary import time_to_target, verdict
@@ -129,6 +129,42 @@ def calibration(frames: Frames) -> Table:
     columns = ("Arm", "Workers", "Batch size", "Step", "95 % interval", "Plain step", "Refresh step")
     note = "Measured alone on the machine, plain and refresh steps apart, combined by their frequency."
     return Table("Calibration", (*columns, "Steps timed", "Epoch"), tuple(rows), note)
+
+
+def time_spent(frames: Frames) -> Table:
+    """Return where the time of the runs went, by purpose and arm."""
+    names = ("eval_time_s", "checkpoint_time_s", "warmup_time_s", "total_time_s")
+    rows = (
+        (
+            row["arm"],
+            row["purpose"],
+            text.seconds(row["train_time_s"]),
+            text.number(100 * row["data_share"], 2) + " %",
+            *(text.seconds(row[name]) for name in names),
+        )
+        for row in times(frames).to_dict("records")
+    )
+    columns = ("Arm", "Purpose", "Training", "Of it waiting for data", "Evaluation", "Checkpoints", "Warm-up", "All")
+    note = "Medians over the runs. Only training is charged to the budget; waiting for data is part of it."
+    return Table("Where the time went", columns, tuple(rows), note)
+
+
+def further_metrics(frames: Frames) -> Table:
+    """Return the workload's further metrics at the end of the race, by arm."""
+    found = frames.metrics[frames.metrics["name"].str.startswith("test_")]
+    last = found.sort_values("step").drop_duplicates(["run_id", "name"], keep="last")
+    ends = last.merge(race_runs(frames)[["run_id", "arm"]], on="run_id").groupby(["name", "arm"], as_index=False)
+    rows = (
+        (
+            row["arm"],
+            row["name"].removeprefix("test_").replace("_", " "),
+            *(text.number(row[key], 4) for key in ("mean", "std")),
+            f"{row['count']:.0f}",
+        )
+        for row in ends["value"].agg(["mean", "std", "count"]).to_dict("records")
+    )
+    note = "On the test split at the last evaluation, over the seeds of the race."
+    return Table("Further metrics", ("Arm", "Metric", "Mean", "Standard deviation", "Runs"), tuple(rows), note)
 
 
 def statuses(frames: Frames) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from suite.config import Run
-from suite.results import Store
+from suite.results import INPUT_BOUND, Store
 
 POLL_S = 0.5
 HEARTBEAT_S = 30.0
@@ -99,9 +99,14 @@ def describe(row: Mapping[str, Any]) -> str:
         return f"{head} {row['step_s'] * 1e3:.2f} ms a step (95 % interval {low:.2f}-{high:.2f})"
     if row["val_metric"] is None:
         return f"{head} {which:<8} {row['status']}"
-    return (
-        f"{head} {which:<8} validation {row['metric_name']} {row['val_metric']:.4f} after {row['train_time_s']:.1f} s"
-    )
+    result = f"validation {row['metric_name']} {row['val_metric']:.4f} after {row['train_time_s']:.1f} s"
+    return f"{head} {which:<8} {result}{_waiting(row)}"
+
+
+def _waiting(row: Mapping[str, Any]) -> str:
+    """Say of an input-bound run that it is one."""
+    share = (row.get("data_time_s") or 0.0) / row["train_time_s"] if row["train_time_s"] else 0.0
+    return f", input-bound: {share:.0%} of it waiting for data" if share > INPUT_BOUND else ""
 
 
 def duration(seconds: float) -> str:

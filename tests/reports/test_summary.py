@@ -118,6 +118,16 @@ def test_drift_overshoot_and_load():
     assert has(cautions, "2 race or calibration runs started on a busy machine (load average up to 9)")
 
 
+def test_an_input_bound_arm():
+    runs = race_of({"sgd": [0.9, 0.9, 0.9]}, train_time_s=10.0)
+    for row, waited in zip(runs, [0.5, 2.5, 3.0], strict=True):
+        row["data_time_s"] = waited
+    runs += race_of({"adam": [0.9]}, train_time_s=10.0, data_time_s=0.9)
+    cautions = summarize(frames_of(runs=runs)).cautions
+    assert has(cautions, "Input-bound", "race sgd 25%")
+    assert not has(cautions, "Input-bound", "adam")
+
+
 def test_machines_and_mixed_settings():
     environments = [json.dumps({"commit": commit}) for commit in ("aaa", "bbb")]
     runs = [

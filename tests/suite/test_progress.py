@@ -150,6 +150,15 @@ LINES = {
         run_row(purpose="race", trial=None, seed=3),
         "race      sgd                seed 3   validation accuracy 0.7500 after 2.0 s",
     ),
+    "input-bound": (
+        run_row(purpose="race", trial=None, seed=3, data_time_s=0.5),
+        "race      sgd                seed 3   validation accuracy 0.7500 after 2.0 s, "
+        "input-bound: 25% of it waiting for data",
+    ),
+    "not input-bound": (
+        run_row(purpose="race", trial=None, seed=3, data_time_s=0.1),
+        "race      sgd                seed 3   validation accuracy 0.7500 after 2.0 s",
+    ),
     "failed": (
         run_row(status="failed", val_metric=None, train_time_s=None),
         "tune      sgd                trial 0  failed",
