@@ -1,12 +1,16 @@
-"""Which samples a worker sees in which step: a pure function of (seed, step, rank)."""
+"""Which samples a worker sees in which step, and how they are augmented: a pure function of (seed, step, rank)."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from suite.errors import UsageError
-from suite.training.seeding import permutation
+from suite.training.seeding import permutation, uniforms
 from suite.training.workers import Workers
 from suite.workloads import Split
+
+Batch = tuple[Tensor, Tensor]
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -31,7 +35,8 @@ class Batches:
     """The training batches of one worker.
 
     An epoch visits a fresh permutation of the samples; the last, incomplete batch is dropped. Of each batch, worker r
-    takes the r-th equal part, so that all workers together see what one worker would.
+    takes the r-th equal part, so that all workers together see what one worker would. Samples that must be decoded are
+    made a step ahead, while the model trains on those before.
 
     Args:
         split: The training split.
@@ -46,15 +51,18 @@ class Batches:
 
     def __init__(self, split: Split, *, seed: int, batch_size: int, workers: Workers, device: torch.device) -> None:
         self.steps_per_epoch = steps_per_epoch(split, batch_size)
-        self._inputs, self._targets = split.inputs.to(device), split.targets.to(device)
+        self._split = split.to(device)
+        self._device = device
         self._seed = seed
         self._batch_size = batch_size
         self._shard = batch_size // workers.num_workers
         self._offset = workers.rank * self._shard
         self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = self._draws = torch.empty(0)
+        self._maker = ThreadPoolExecutor(max_workers=1) if split.is_decoded else None
+        self._ahead: tuple[int, Future[Batch]] | None = None
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
+    def at(self, step: int) -> Batch:
         """Return this worker's part of a step's batch.
 
         Args:
@@ -63,10 +71,23 @@ class Batches:
         Returns:
             Inputs and targets, each of ``batch_size / num_workers`` samples.
         """
+        inputs, targets = self._make(step) if self._maker is None else self._made_ahead(step, self._maker)
+        return inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+
+    def _make(self, step: int) -> Batch:
         epoch, batch = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._order = permutation(self._seed, epoch, len(self._inputs)).to(self._inputs.device)
+            size = len(self._split)
+            self._order = permutation(self._seed, epoch, size)
+            self._draws = uniforms(self._seed, epoch, size, self._split.num_draws)
             self._epoch = epoch
         start = batch * self._batch_size + self._offset
         picked = self._order[start : start + self._shard]
-        return self._inputs[picked], self._targets[picked]
+        return self._split.take(picked, self._draws[picked])
+
+    def _made_ahead(self, step: int, maker: ThreadPoolExecutor) -> Batch:
+        """Return a batch from the maker's thread, which alone makes them, and have the next one begun."""
+        ahead, future = self._ahead or (-1, None)
+        batch = future if future and ahead == step else maker.submit(self._make, step)
+        self._ahead = (step + 1, maker.submit(self._make, step + 1))
+        return batch.result()

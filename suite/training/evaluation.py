@@ -1,4 +1,4 @@
-"""Loss and metric of a model on a split, shared out over the workers."""
+"""Loss and metrics of a model on a split, shared out over the workers."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,6 @@ from torch import nn
 from suite.training.workers import Workers
 from suite.workloads import Split, WorkloadSpec
 
-EVAL_BATCH_SIZE = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -18,11 +16,13 @@ class Score:
 
     Args:
         loss: Mean loss over the samples.
-        metric: Mean of the workload's metric over the samples.
+        metric: The workload's metric.
+        more: Its further metrics, by name.
     """
 
     loss: float
     metric: float
+    more: dict[str, float]
 
 
 def evaluate(model: nn.Module, split: Split, workload: WorkloadSpec, workers: Workers, device: torch.device) -> Score:
@@ -34,7 +34,7 @@ def evaluate(model: nn.Module, split: Split, workload: WorkloadSpec, workers: Wo
     Args:
         model: The bare module; left in training mode.
         split: Not empty.
-        workload: Its loss and its metric.
+        workload: Its loss and its metrics.
         workers: The workers of the run.
         device: Where the model lives.
 
@@ -42,17 +42,20 @@ def evaluate(model: nn.Module, split: Split, workload: WorkloadSpec, workers: Wo
         The score, the same on all workers.
     """
     model.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    metrics = [workload.metric, *workload.more_metrics.values()]
+    sums = torch.zeros(1 + len(metrics), dtype=torch.float64, device=device)
     mine = torch.arange(workers.rank, len(split), workers.num_workers)
     with torch.no_grad():
-        for picked in mine.split(EVAL_BATCH_SIZE) if len(mine) else ():
-            targets = split.targets[picked].to(device)
-            outputs = model(split.inputs[picked].to(device))
+        for picked in mine.split(workload.eval_batch_size) if len(mine) else ():
+            inputs, targets = (part.to(device) for part in split.take(picked))
+            outputs = model(inputs)
             sums[0] += workload.loss(outputs, targets).double() * len(picked)
-            sums[1] += workload.metric(outputs, targets).double().sum()
+            for place, metric in enumerate(metrics, start=1):
+                sums[place] += metric(outputs, targets).double().sum()
     model.train()
-    loss, metric = (workers.mean(sums) * workers.num_workers / len(split)).tolist()
-    return Score(loss, metric)
+    loss, mean, *more = (workers.mean(sums) * workers.num_workers / len(split)).tolist()
+    reported = workload.of_mean(mean) if workload.of_mean else mean
+    return Score(loss, reported, dict(zip(workload.more_metrics, more, strict=True)))
 
 
 def take_buffers_of_rank_0(model: nn.Module, workers: Workers) -> None:

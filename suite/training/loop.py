@@ -235,7 +235,7 @@ class _Training:
     def _evaluate(self) -> bool:
         """Evaluate on all splits, and return whether the run ends here."""
         [train_s] = self.workers.maximum([self.clock.train_s])
-        row = self._epoch_row(train_s)
+        row, more = self._epoch_row(train_s)
         scores = [row[name] for name in ("val_loss", "val_metric", "test_loss", "test_metric")]
         if not all(score is None or math.isfinite(score) for score in scores):
             self.outcome.status = "diverged"
@@ -243,17 +243,20 @@ class _Training:
         self.outcome.epochs.append(row)
         if self.workers.rank == 0:
             model, optimizer = self.assembly.model, self.assembly.optimizer
-            values = {name: value for probe in self.probes for name, value in probe(model, optimizer).items()}
-            self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in values.items()]
+            for probe in self.probes:
+                more |= probe(model, optimizer)
+            self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in more.items()]
         metric = row["val_metric"]
         if self.task.run.stop_at_target and metric is not None and self.task.workload.reaches(metric):
             self.outcome.status = "target_reached"
             return True
         return False
 
-    def _epoch_row(self, train_s: float) -> dict[str, Any]:
+    def _epoch_row(self, train_s: float) -> tuple[dict[str, Any], dict[str, float]]:
+        """Return the row of an evaluation, and the workload's further metrics by name."""
         task, step = self.task, self.progress["step"]
         take_buffers_of_rank_0(self.assembly.model, self.workers)
+        more: dict[str, float] = {}
         row: dict[str, Any] = {
             "step": step,
             "epoch": step / self.batches.steps_per_epoch,
@@ -269,7 +272,8 @@ class _Training:
             if split is not None:
                 score = evaluate(self.assembly.model, split, task.workload, self.workers, task.device)
                 row |= {f"{name}_loss": score.loss, f"{name}_metric": score.metric}
-        return row
+                more |= {f"{name}_{metric}": value for metric, value in score.more.items()}
+        return row, more
 
     def _checkpoint(self) -> None:
         """Write a checkpoint on rank 0, while the others wait."""

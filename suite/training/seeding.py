@@ -38,6 +38,22 @@ def permutation(seed: int, epoch: int, num_samples: int) -> Tensor:
     return torch.randperm(num_samples, generator=generator)
 
 
+def uniforms(seed: int, epoch: int, num_samples: int, num_draws: int) -> Tensor:
+    """Return what the augmentations of an epoch are made of: a row of random numbers for each sample.
+
+    Args:
+        seed: Of the run.
+        epoch: From 0.
+        num_samples: Samples in the training split.
+        num_draws: Numbers a sample.
+
+    Returns:
+        Uniform in [0, 1), shape ``[num_samples, num_draws]``; row i belongs to sample i wherever it comes in the epoch.
+    """
+    generator = torch.Generator().manual_seed(derive(seed, "augment", epoch))
+    return torch.rand(num_samples, num_draws, generator=generator)
+
+
 def seed_initialization(seed: int) -> None:
     """Seed torch's global generators for building the model: the same on all workers and for all arms.
 

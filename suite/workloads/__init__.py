@@ -4,11 +4,11 @@ import importlib
 
 from suite.errors import UsageError, known
 from suite.workloads import digits
-from suite.workloads.base import Data, Split, WorkloadSpec
+from suite.workloads.base import Data, Split, TensorSplit, WorkloadSpec
 
 REGISTRY: dict[str, WorkloadSpec] = {digits.SPEC.name: digits.SPEC}
 
-__all__ = ["REGISTRY", "Data", "Split", "WorkloadSpec", "find"]
+__all__ = ["REGISTRY", "Data", "Split", "TensorSplit", "WorkloadSpec", "find"]
 
 
 def find(name: str) -> WorkloadSpec:
@@ -35,3 +35,19 @@ def find(name: str) -> WorkloadSpec:
     if not isinstance(spec, WorkloadSpec):
         raise UsageError(f"{name!r} is a {type(spec).__name__}, not a WorkloadSpec")
     return spec
+
+
+def data_version(name: str) -> str | None:
+    """Return what tells a workload's data from others of the same name.
+
+    Args:
+        name: As for :func:`find`.
+
+    Returns:
+        Its version on this machine; ``None`` where the name says it all.
+
+    Raises:
+        UsageError: If there is no such workload, or its data are not there.
+    """  # noqa: DOC502
+    version = find(name).data_version
+    return version() if version else None

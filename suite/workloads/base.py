@@ -1,27 +1,155 @@
 """What a workload is: data, model, loss, metric, target."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+class Split(ABC):
+    """The samples of one split, wherever they are.
+
+    Attributes:
+        num_draws: Random numbers that a sample's augmentation takes; 0 without one.
+        is_decoded: Whether a sample costs so much to make that the next batch is best made ahead.
+    """
+
+    num_draws: int = 0
+    is_decoded: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, picked: Tensor, draws: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return samples as the model takes them.
+
+        Args:
+            picked: Their indices, shape ``[n]``.
+            draws: Uniform in [0, 1), shape ``[n, num_draws]``: what their augmentation is made of. ``None``: not
+                augmented, as in evaluations.
+
+        Returns:
+            Inputs and targets, each of shape ``[n, ...]``.
+        """
+
+    @abstractmethod
+    def join(self, other: Self) -> Self:
+        """Return these samples and those of another split of the same kind.
+
+        Args:
+            other: Comes after these.
+
+        Returns:
+            A split that treats all of them as this one does.
+        """
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the split with its samples on a device, where it holds them.
+
+        Args:
+            device: Where they are wanted.
+
+        Returns:
+            The split; itself where it holds no tensors.
+        """
+        del device
+        return self
+
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Samples of one split, whole in memory.
+class TensorSplit(Split):
+    """Samples that lie whole in memory, mapped from a file (and so shared by all workers of a machine) or not.
 
     Args:
         inputs: Shape ``[n, ...]``.
         targets: Shape ``[n, ...]``.
+        transform: Makes the model's inputs of stored ones; ``None``: they are stored as the model takes them.
     """
 
     inputs: Tensor
     targets: Tensor
+    transform: "Transform | None" = None
+
+    @property
+    def num_draws(self) -> int:  # type: ignore[override]
+        """Random numbers that a sample's augmentation takes."""
+        return self.transform.num_draws if self.transform else 0
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def take(self, picked: Tensor, draws: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return samples as the model takes them.
+
+        Args:
+            picked: Their indices, shape ``[n]``.
+            draws: Uniform in [0, 1), shape ``[n, num_draws]``; ``None``: not augmented.
+
+        Returns:
+            Inputs and targets, each of shape ``[n, ...]``, on the device of the stored ones.
+        """
+        picked = picked.to(self.inputs.device)
+        inputs = self.inputs[picked]
+        if self.transform:
+            inputs = self.transform(inputs, None if draws is None else draws.to(inputs.device))
+        return inputs, self.targets[picked]
+
+    def join(self, other: Self) -> Self:
+        """Return these samples and those of another split; the transform is this one's.
+
+        Args:
+            other: Comes after these.
+
+        Returns:
+            A copy of both.
+        """
+        inputs, targets = torch.cat([self.inputs, other.inputs]), torch.cat([self.targets, other.targets])
+        return type(self)(inputs, targets, self.transform)
+
+    def to(self, device: torch.device) -> "TensorSplit":
+        """Return the split with its samples on a device.
+
+        On an accelerator only if they take at most a quarter of its free memory: else each batch is sent by itself.
+
+        Args:
+            device: Where they are wanted.
+
+        Returns:
+            The split.
+        """
+        if device.type == "cuda":
+            size = self.inputs.nbytes + self.targets.nbytes
+            if size > torch.cuda.mem_get_info(device)[0] // 4:
+                return self
+        return TensorSplit(self.inputs.to(device), self.targets.to(device), self.transform)
+
+
+class Transform(ABC):
+    """Makes the model's inputs of stored ones; the same draws make the same inputs.
+
+    Attributes:
+        num_draws: Random numbers that it takes a sample.
+    """
+
+    num_draws: int = 0
+
+    @abstractmethod
+    def __call__(self, stored: Tensor, draws: Tensor | None) -> Tensor:
+        """Transform a batch.
+
+        Args:
+            stored: Shape ``[n, ...]``.
+            draws: Uniform in [0, 1), shape ``[n, num_draws]``; ``None``: nothing random is done.
+
+        Returns:
+            Shape ``[n, ...]``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +177,7 @@ class Data:
         """
         if splits == "standard" or self.val is None:
             return self
-        inputs = torch.cat([self.train.inputs, self.val.inputs])
-        return Data(Split(inputs, torch.cat([self.train.targets, self.val.targets])), None, self.test)
+        return Data(self.train.join(self.val), None, self.test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,29 +186,56 @@ class WorkloadSpec:
 
     Args:
         name: The name users type, lower case.
-        load: Returns the three splits; the same in every process.
+        load: Returns the three splits; the same in every process. A ``UsageError`` says what is missing.
         build_model: Returns a freshly initialized model; draws from torch's global generator.
         loss: ``loss(outputs, targets)``: mean over the samples, a scalar.
-        metric: ``metric(outputs, targets)``: the metric of each sample, shape ``[n]``; its mean is reported.
+        metric: ``metric(outputs, targets)``: of each sample, shape ``[n]``; its mean is reported.
         metric_name: Name of the metric, e.g. ``accuracy``.
         metric_goal: Whether more or less is better.
+        of_mean: What is reported of the mean, as perplexity is the exponential of a mean; ``None``: the mean itself.
+        more_metrics: By name: further metrics, reported beside the first, as their means.
         worst_metric: What a run that learned nothing scores; stands for a diverged run where a number is needed.
         target: Validation metric that counts as solved, for the time to target.
+        target_set_by: Which runs set the target, one line.
         batch_size: The usual one, over all workers.
-        reference: Where the data come from, one line.
+        eval_batch_size: Samples a worker scores at once.
+        example: ``example(n)``: a made-up batch of ``n`` inputs and targets, of the smallest size that the model
+            takes; ``None``: the first samples of the data.
+        data_version: Returns what tells these data from others of the same name, e.g. a checksum, where they differ
+            from machine to machine; part of a run's identity.
+        reference: Where data and model come from, one line.
     """
 
     name: str
     load: Callable[[], Data]
     build_model: Callable[[], nn.Module]
     loss: Callable[[Tensor, Tensor], Tensor]
-    metric: Callable[[Tensor, Tensor], Tensor]
+    metric: Metric
     metric_name: str
     metric_goal: Literal["maximize", "minimize"] = "maximize"
+    of_mean: Callable[[float], float] | None = None
+    more_metrics: Mapping[str, Metric] = field(default_factory=dict)
     worst_metric: float = 0.0
     target: float
+    target_set_by: str = ""
     batch_size: int
+    eval_batch_size: int = 512
+    example: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    data_version: Callable[[], str] | None = None
     reference: str
+
+    def make_example(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Return a small batch that the model takes, made up if the workload can, else of its data.
+
+        Args:
+            num_samples: >= 1.
+
+        Returns:
+            Inputs and targets.
+        """
+        if self.example is not None:
+            return self.example(num_samples)
+        return self.load().train.take(torch.arange(num_samples))
 
     def is_better(self, metric: float, than: float | None) -> bool:
         """Whether a metric beats another one.

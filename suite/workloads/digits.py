@@ -1,10 +1,11 @@
 """Handwritten digits, 8x8 pixels, embedded in scikit-learn: the default that needs no download."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from suite.workloads.base import Data, Split, WorkloadSpec
+from suite.workloads.base import Data, TensorSplit, WorkloadSpec
+from suite.workloads.tasks import accuracy
 
 NUM_VAL = NUM_TEST = 270  # 15 % of 1,797 each; one image is 0.37 %
 SPLIT_SEED = 0
@@ -28,9 +29,9 @@ def load() -> Data:
     )
     mean, std = train.mean(), train.std()
 
-    def split(pixels: object, targets: object) -> Split:
+    def split(pixels: object, targets: object) -> TensorSplit:
         inputs = (torch.as_tensor(pixels, dtype=torch.float32) - mean) / std
-        return Split(inputs.reshape(-1, 1, 8, 8), torch.as_tensor(targets, dtype=torch.int64))
+        return TensorSplit(inputs.reshape(-1, 1, 8, 8), torch.as_tensor(targets, dtype=torch.int64))
 
     return Data(split(train, train_labels), split(val, val_labels), split(test, test_labels))
 
@@ -54,19 +55,6 @@ def build_model() -> nn.Module:
         nn.ReLU(),
         nn.Linear(64, 10),
     )
-
-
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return whether each sample's most likely class is the right one.
-
-    Args:
-        outputs: Logits, shape ``[n, classes]``.
-        targets: Class indices, shape ``[n]``.
-
-    Returns:
-        Shape ``[n]``, 0 or 1.
-    """
-    return (outputs.argmax(dim=1) == targets).float()
 
 
 SPEC = WorkloadSpec(

@@ -13,7 +13,7 @@ from suite.training.clock import TrainClock
 from suite.training.limits import StepLimit
 from suite.training.loop import train
 from suite.training.workers import Workers
-from suite.workloads import Data, Split, digits
+from suite.workloads import Data, TensorSplit, digits
 from tests import gloo
 from tests.suite import tiny
 from tests.suite.test_loop import Memory, StoppedError, assert_same, is_equal, told
@@ -29,7 +29,7 @@ TICK_S = 1.0  # 3 looks a step: a checkpoint each 10 steps
 
 def load():
     def double(split):
-        return Split(split.inputs.double(), split.targets)
+        return TensorSplit(split.inputs.double(), split.targets)
 
     data = digits.load()
     return Data(double(data.train), double(data.val), double(data.test))

@@ -1,15 +1,25 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from suite.training import evaluation
 from suite.training.evaluation import Score, evaluate, take_buffers_of_rank_0
 from suite.training.workers import Workers
-from suite.workloads import Split
+from suite.workloads import TensorSplit
 from tests.suite import tiny
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-6  # float32 means over parts of the split, instead of over the whole
+
+
+def wrong(outputs, targets):
+    return (outputs.argmax(dim=1) != targets).float()
+
+
+def sample_loss(outputs, targets):
+    return F.cross_entropy(outputs, targets, reduction="none")
 
 
 class Worker(Workers):
@@ -21,14 +31,36 @@ class Worker(Workers):
 
 
 @pytest.mark.parametrize("batch_size", [512, 7], ids=["whole", "in parts"])
-def test_a_score_is_the_plain_mean(monkeypatch, batch_size):
-    monkeypatch.setattr(evaluation, "EVAL_BATCH_SIZE", batch_size)
+def test_a_score_is_the_plain_mean(batch_size):
+    workload = replace(tiny.NOISY, eval_batch_size=batch_size, more_metrics={"wrong": wrong})
     model, test = tiny.build_noisy().train(), tiny.load().test
     with torch.no_grad():
         outputs = model.eval()(test.inputs)
     loss, metric = F.cross_entropy(outputs, test.targets).item(), tiny.accuracy(outputs, test.targets).mean().item()
-    score = evaluate(model.train(), test, tiny.NOISY, Workers(), CPU)
-    assert score == Score(pytest.approx(loss, rel=TOLERANCE), pytest.approx(metric, rel=TOLERANCE))
+    score = evaluate(model.train(), test, workload, Workers(), CPU)
+    expected = {"wrong": pytest.approx(1 - metric, rel=TOLERANCE)}
+    assert score == Score(pytest.approx(loss, rel=TOLERANCE), pytest.approx(metric, rel=TOLERANCE), expected)
+
+
+@pytest.mark.parametrize("batch_size", [512, 7], ids=["whole", "in parts"])
+def test_what_is_reported_is_of_the_mean_over_all_samples(batch_size):
+    model, test = tiny.build_mlp(), tiny.load().test
+    workload = replace(tiny.MLP, metric=sample_loss, of_mean=math.exp, eval_batch_size=batch_size)
+    score = evaluate(model, test, workload, Workers(), CPU)
+    assert score.metric == pytest.approx(math.exp(score.loss), rel=TOLERANCE)
+
+
+def test_evaluations_are_not_augmented():
+    seen = []
+
+    class Noted(TensorSplit):
+        def take(self, picked, draws=None):
+            seen.append(draws)
+            return super().take(picked, draws)
+
+    test = tiny.load().test
+    evaluate(tiny.build_mlp(), Noted(test.inputs, test.targets), tiny.MLP, Workers(), CPU)
+    assert seen == [None]
 
 
 def test_the_model_is_left_in_training_mode_and_otherwise_alone():
@@ -50,8 +82,8 @@ def test_the_workers_parts_make_up_the_whole(num_workers):
 
 
 def test_a_worker_without_samples_adds_nothing():
-    split = Split(tiny.load().test.inputs[:1], tiny.load().test.targets[:1])
-    assert evaluate(tiny.build_mlp(), split, tiny.MLP, Worker(1, 2), CPU) == Score(0, 0)
+    split = TensorSplit(tiny.load().test.inputs[:1], tiny.load().test.targets[:1])
+    assert evaluate(tiny.build_mlp(), split, tiny.MLP, Worker(1, 2), CPU) == Score(0, 0, {})
 
 
 def test_alone_there_are_no_buffers_to_take():

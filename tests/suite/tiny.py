@@ -10,7 +10,7 @@ import optimizers
 from optimizers import Float, OptimizerSpec
 from suite.config import Arm, Budget, Run
 from suite.training.assembly import Task
-from suite.workloads import Data, Split, WorkloadSpec
+from suite.workloads import Data, TensorSplit, WorkloadSpec
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 200, 40, 41  # no two alike, so that a mix-up shows
 BATCH_SIZE = 16  # 12 steps an epoch: out of step with the loop's look at the loss every 10
@@ -35,7 +35,7 @@ def load():
     inputs = torch.randn(NUM_TRAIN + NUM_VAL + NUM_TEST, 8, generator=generator)
     targets = (inputs @ torch.randn(8, 3, generator=generator)).argmax(dim=1)
     sizes = [NUM_TRAIN, NUM_VAL, NUM_TEST]
-    return Data(*map(Split, inputs.split(sizes), targets.split(sizes)))
+    return Data(*map(TensorSplit, inputs.split(sizes), targets.split(sizes)))
 
 
 def build_mlp():
