@@ -1,0 +1,1 @@
+"""Language modelling: texts, tokens, and windows of them."""
