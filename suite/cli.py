@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
             )
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--workers", type=int, default=1)
+            sub.add_argument("--threads", type=int, default=1, help="CPU threads of each worker (default: 1)")
+            sub.add_argument("--batch-size", type=int, help="samples a step (default: the workload's own)")
     sub = add("report", _report, "write the HTML report of stored results")
     sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
     sub = add("query", _query, "print stored results as a table")
@@ -244,8 +246,9 @@ def _train_once(arguments: argparse.Namespace) -> int:
         purpose="single",
         seed=arguments.seed,
         budget=Budget.parse(arguments.budget),
-        batch_size=workloads.find(arguments.workload).batch_size,
+        batch_size=workloads.find(arguments.workload).batch_size if arguments.batch_size is None else arguments.batch_size,
         num_workers=arguments.workers,
+        num_threads=arguments.threads,
         data_version=workloads.data_version(arguments.workload),
     )
     check_run(run)

@@ -1,14 +1,27 @@
-"""The workloads: an explicit table, a file each."""
+"""The workloads: an explicit table, a file a data set or a task."""
 
 import importlib
 
 from suite.errors import UsageError, known
-from suite.workloads import digits
+from suite.workloads import cifar, digits, fashion_mnist, imagenet, iris, mnist, text
 from suite.workloads.base import Data, Split, TensorSplit, WorkloadSpec
 
-REGISTRY: dict[str, WorkloadSpec] = {digits.SPEC.name: digits.SPEC}
+REGISTRY: dict[str, WorkloadSpec] = {
+    spec.name: spec
+    for spec in (
+        digits.SPEC,
+        iris.SPEC,
+        *fashion_mnist.SPECS,
+        *text.SPECS,
+        mnist.SPEC,
+        *cifar.SPECS,
+        *imagenet.SPECS,
+    )
+}
 
-__all__ = ["REGISTRY", "Data", "Split", "TensorSplit", "WorkloadSpec", "find"]
+SMALL = ("digits", "iris", "fashion_mnist_resnet8", "fashion_mnist_vit", "pydoc_gpt")  # a CPU trains them in minutes
+
+__all__ = ["REGISTRY", "SMALL", "Data", "Split", "TensorSplit", "WorkloadSpec", "data_version", "find"]
 
 
 def find(name: str) -> WorkloadSpec:

@@ -1,0 +1,52 @@
+"""Fisher's irises in two principal components: the plane in which trajectories are drawn (the paper's Fig 1)."""
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from suite.workloads.base import Data, TensorSplit, WorkloadSpec
+from suite.workloads.networks.convolutional import mlp
+from suite.workloads.tasks import accuracy
+
+NUM_VAL = NUM_TEST = 30  # a fifth of 150 each
+SPLIT_SEED = 0
+
+
+def load() -> Data:
+    """Return the irises, split by a fixed seed with the classes in proportion.
+
+    Returns:
+        90 + 30 + 30 flowers, shape ``[n, 2]``: two principal components of the four standardized lengths; means,
+        deviations and components are those of the training split.
+    """
+    from sklearn.datasets import load_iris
+    from sklearn.decomposition import PCA
+    from sklearn.model_selection import train_test_split
+
+    flowers, labels = load_iris(return_X_y=True)
+    rest, test, rest_labels, test_labels = train_test_split(
+        flowers, labels, test_size=NUM_TEST, stratify=labels, random_state=SPLIT_SEED
+    )
+    train, val, train_labels, val_labels = train_test_split(
+        rest, rest_labels, test_size=NUM_VAL, stratify=rest_labels, random_state=SPLIT_SEED
+    )
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    plane = PCA(n_components=2, svd_solver="full").fit((train - mean) / std)
+
+    def split(lengths: object, targets: object) -> TensorSplit:
+        inputs = plane.transform((lengths - mean) / std)
+        return TensorSplit(torch.as_tensor(inputs, dtype=torch.float32), torch.as_tensor(targets, dtype=torch.int64))
+
+    return Data(split(train, train_labels), split(val, val_labels), split(test, test_labels))
+
+
+SPEC = WorkloadSpec(
+    name="iris",
+    load=load,
+    build_model=mlp,
+    loss=F.cross_entropy,
+    metric=accuracy,
+    metric_name="accuracy",
+    target=0.9,
+    batch_size=30,
+    reference="Fisher (1936), The Use of Multiple Measurements; scikit-learn's load_iris; the net of the paper's Fig 1",
+)
