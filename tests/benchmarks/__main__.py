@@ -1,6 +1,7 @@
 """Benchmarks: they print tables and judge targets, and test nothing. ``make bench``, or one by name.
 
-Every figure is a ratio of two times measured in turn in one process on one thread, so that a machine's drift cancels.
+Every figure is a ratio of two times measured in turn in one process, so that a machine's drift cancels; on one thread
+where nothing else is said.
 """
 
 import argparse
@@ -9,9 +10,9 @@ import platform
 import torch
 
 from optimizers import REGISTRY
-from tests.benchmarks import growth, optimizers
+from tests.benchmarks import growth, loop, optimizers
 
-BENCHMARKS = {"optimizers": optimizers.run, "growth": growth.run}
+BENCHMARKS = {"optimizers": optimizers.run, "growth": growth.run, "loop": loop.run}
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         parser.error("this machine has no CUDA device")
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
-    print(f"torch {torch.__version__} on {device}, one thread\n")
+    print(f"torch {torch.__version__} on {device}, one thread where nothing else is said\n")
     for name in options.names or BENCHMARKS:
         BENCHMARKS[name](options.pairs, options.device, arms)
         print()

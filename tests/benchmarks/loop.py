@@ -1,0 +1,114 @@
+"""What the suite's loop costs over a plain one: the throughput that is left, with one thread and with two."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from optimizers import REGISTRY
+from suite import workloads
+from suite.config import Arm, Budget, Run
+from suite.training.assembly import Task
+from suite.training.clock import TrainClock
+from suite.training.limits import StepLimit
+from suite.training.loop import train
+from suite.training.workers import Workers
+from suite.workloads import WorkloadSpec
+from tests.benchmarks.pairs import WARM_UP, Figure
+
+WORKLOADS = {"fashion_mnist_resnet8": 0.98, "pydoc_gpt": 0.98, "digits": None}  # name: throughput to keep
+BLOCK_STEPS = {"digits": 100}  # steps of a turn, where they are quick
+LR = 0.01
+
+
+def run(num_pairs: int, device: str, names: list[str]) -> None:
+    """Print the table; the optimizer is SGD, the quickest, beside which a loop costs most."""
+    del names
+    print(f"Throughput of the suite's loop over a plain one's, same workload, SGD; {num_pairs} pairs a figure")
+    print("| workload | threads | plain loop, ms a step | throughput kept, median (95 % interval) |\n|---|---|---|---|")
+    for name, target in WORKLOADS.items():
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            turns = Turns(workloads.find(name), BLOCK_STEPS.get(name, 10), num_pairs, torch.device(device))
+            train(turns.task, limit=turns, clock=turns.clock, workers=Workers())
+            kept = Figure.of([plain / suite for plain, suite in zip(turns.plain_s, turns.suite_s, strict=True)])
+            step_ms = Figure.of([1e3 * seconds / turns.block_steps for seconds in turns.plain_s])
+            judged = "" if target is None else f"; target ≥ {target}: {'met' if kept.low >= target else 'MISSED'}"
+            print(f"| {name} | {num_threads} | {step_ms.median:.2f} | {kept}{judged} |", flush=True)
+    torch.set_num_threads(1)
+
+
+class Turns(StepLimit):
+    """Times blocks of the suite's steps, from its own question whether there is one more, and plain ones in between.
+
+    The two of a pair follow each other at once, each first in every other pair. Evaluations are not counted, as the
+    plain loop has none; everything else that the suite's loop does is.
+    """
+
+    def __init__(self, workload: WorkloadSpec, block_steps: int, num_pairs: int, device: torch.device) -> None:
+        super().__init__(block_steps * (WARM_UP + num_pairs))
+        self.block_steps, self.device = block_steps, device
+        self.clock = TrainClock(device)
+        self.task = _task(workload, device)
+        self.plain_s: list[float] = []
+        self.suite_s: list[float] = []
+        self._plain = plain_steps(workload, self.task.run.batch_size, device)
+        self._block = -1
+        self._started = 0.0
+
+    def frac_used(self, step: int) -> float | None:
+        if step % self.block_steps == 0:
+            if self._block >= 0:
+                self.suite_s.append(self._now() - self._started)
+                if self._block % 2 == 0:
+                    self._time_plain()
+            self._block += 1
+            if step < self.num_steps and self._block % 2:
+                self._time_plain()
+            self._started = self._now()
+        if step == self.num_steps:
+            self.plain_s, self.suite_s = self.plain_s[WARM_UP:], self.suite_s[WARM_UP:]
+        return super().frac_used(step)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - self.clock.spent["eval"]
+
+    def _time_plain(self) -> None:
+        start = self._now()
+        for _ in range(self.block_steps):
+            next(self._plain)
+        self.plain_s.append(self._now() - start)
+
+
+def plain_steps(workload: WorkloadSpec, batch_size: int, device: torch.device) -> Iterator[None]:
+    """Train as one would by hand, a step at a time."""
+    torch.manual_seed(0)
+    model = workload.build_model().to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
+    split = workload.load().train.to(device)
+    while True:
+        for picked in torch.randperm(len(split)).split(batch_size):
+            if len(picked) == batch_size:
+                inputs, targets = split.take(picked, torch.rand(batch_size, split.num_draws))
+                optimizer.zero_grad()
+                loss = workload.loss(model(inputs), targets)
+                loss.backward()
+                optimizer.step()
+                yield
+
+
+def _task(workload: WorkloadSpec, device: torch.device) -> Task:
+    spec = REGISTRY["sgd"]
+    run = Run(
+        study="benchmark",
+        workload=workload.name,
+        arm=Arm(name="sgd", optimizer="sgd"),
+        purpose="single",
+        seed=0,
+        budget=Budget(kind="epochs", amount=1),
+        batch_size=workload.batch_size,
+    )
+    config = spec.configure(lr=LR)
+    return Task(run=run, workload=workload, spec=spec, config=config, data=workload.load(), device=device)
