@@ -246,7 +246,9 @@ def _train_once(arguments: argparse.Namespace) -> int:
         purpose="single",
         seed=arguments.seed,
         budget=Budget.parse(arguments.budget),
-        batch_size=workloads.find(arguments.workload).batch_size if arguments.batch_size is None else arguments.batch_size,
+        batch_size=workloads.find(arguments.workload).batch_size
+        if arguments.batch_size is None
+        else arguments.batch_size,
         num_workers=arguments.workers,
         num_threads=arguments.threads,
         data_version=workloads.data_version(arguments.workload),
@@ -315,8 +317,9 @@ def _list(_: argparse.Namespace) -> None:
         ("optimizers", {name: spec.reference for name, spec in optimizers.REGISTRY.items()}),
     ):
         print(title)
+        width = max(map(len, rows))
         for name, text in rows.items():
-            print(f"  {name:<20} {text}")
+            print(f"  {name:<{width}}  {text}")
 
 
 def _doctor(_: argparse.Namespace) -> None:

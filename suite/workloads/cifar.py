@@ -16,6 +16,7 @@ from suite.workloads.networks.transformers import cct_2_3x2, focalnet_cifar, swi
 from suite.workloads.tasks import accuracy, top5_accuracy
 
 BATCH_SIZE = 256
+VARIANTS = {"": "", "cutout": " with Cutout", "pretrained": " from ImageNet weights"}
 MARGIN = 1.0  # points of accuracy by which a target lies below what the paper prints
 
 
@@ -24,6 +25,7 @@ class Network:
     """A network of the paper, and the test accuracy in per cent of its better first-order baseline.
 
     Args:
+        label: As people write it.
         build: ``build(num_classes=…)``.
         size: Pixels of the smallest images on which a step is well-behaved.
         plain: Without Cutout, CIFAR-10 and CIFAR-100 (Table 13a).
@@ -31,6 +33,7 @@ class Network:
         pretrained: From ImageNet weights (Table 4); ``None``: not in the paper's transfer study.
     """
 
+    label: str
     build: Callable[..., nn.Module]
     size: int
     plain: tuple[float, float]
@@ -39,14 +42,14 @@ class Network:
 
 
 NETWORKS = {
-    "resnet18": Network(partial(resnet_cifar, 18), 16, (94.89, 76.42), (95.64, 76.56)),
-    "resnet50": Network(partial(resnet_cifar, 50), 32, (95.07, 77.50), (95.71, 78.01), (96.50, 82.12)),
-    "resnet101": Network(partial(resnet_cifar, 101), 32, (94.77, 78.76), (95.98, 78.89), (97.07, 84.01)),
-    "densenet121": Network(densenet121_cifar, 16, (95.11, 78.61), (96.09, 80.13), (94.80, 75.98)),
-    "mobilenetv3": Network(mobilenetv3_cifar, 16, (92.13, 73.81), (94.43, 73.89), (91.76, 71.86)),
-    "swin_t": Network(swin_t_cifar, 32, (87.47, 62.20), (87.37, 60.21)),
-    "focalnet": Network(focalnet_cifar, 32, (85.65, 52.88), (86.23, 52.71)),
-    "cct_2_3x2": Network(cct_2_3x2, 32, (83.95, 60.14), (83.89, 59.78)),
+    "resnet18": Network("ResNet-18", partial(resnet_cifar, 18), 16, (94.89, 76.42), (95.64, 76.56)),
+    "resnet50": Network("ResNet-50", partial(resnet_cifar, 50), 32, (95.07, 77.50), (95.71, 78.01), (96.50, 82.12)),
+    "resnet101": Network("ResNet-101", partial(resnet_cifar, 101), 32, (94.77, 78.76), (95.98, 78.89), (97.07, 84.01)),
+    "densenet121": Network("DenseNet-121", densenet121_cifar, 16, (95.11, 78.61), (96.09, 80.13), (94.80, 75.98)),
+    "mobilenetv3": Network("MobileNetV3", mobilenetv3_cifar, 16, (92.13, 73.81), (94.43, 73.89), (91.76, 71.86)),
+    "swin_t": Network("Swin-T", swin_t_cifar, 32, (87.47, 62.20), (87.37, 60.21)),
+    "focalnet": Network("FocalNet", focalnet_cifar, 32, (85.65, 52.88), (86.23, 52.71)),
+    "cct_2_3x2": Network("CCT-2/3x2", cct_2_3x2, 32, (83.95, 60.14), (83.89, 59.78)),
 }
 
 
@@ -64,7 +67,7 @@ def _spec(name: str, network: Network, num_classes: int, variant: str, published
         target_set_by=f"{table}: SGD or AdamW, the better one, {published} % on the test images, less {MARGIN:g} point",
         batch_size=BATCH_SIZE,
         example=partial(examples.images, shape=(3, network.size, network.size), num_classes=num_classes),
-        reference=f"Krizhevsky (2009), CIFAR-{num_classes}, by torchvision; {table} of the AdaFisher paper",
+        reference=f"{network.label} on CIFAR-{num_classes}{VARIANTS[variant]}: Krizhevsky (2009); the paper's {table}",
     )
 
 

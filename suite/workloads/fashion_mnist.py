@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -14,7 +15,7 @@ from suite.workloads.networks.transformers import small_vit
 from suite.workloads.tasks import accuracy
 
 
-def _spec(network: str, build_model: Callable[[], nn.Module], target: float, target_set_by: str) -> WorkloadSpec:
+def _spec(network: str, label: str, build_model: Callable[[], nn.Module], **target: Any) -> WorkloadSpec:  # noqa: ANN401
     return WorkloadSpec(
         name=f"fashion_mnist_{network}",
         load=load_fashion_mnist,
@@ -22,15 +23,14 @@ def _spec(network: str, build_model: Callable[[], nn.Module], target: float, tar
         loss=F.cross_entropy,
         metric=accuracy,
         metric_name="accuracy",
-        target=target,
-        target_set_by=target_set_by,
         batch_size=128,
         example=partial(examples.images, shape=(1, 28, 28), num_classes=10),
-        reference="Xiao et al. (2017), Fashion-MNIST; Debian's dataset-fashion-mnist, or torchvision's download",
+        reference=f"{label} on Fashion-MNIST: Xiao et al. (2017), by Debian's dataset-fashion-mnist or torchvision",
+        **target,
     )
 
 
 SPECS = (
-    _spec("resnet8", resnet8, 0.9, ""),
-    _spec("vit", small_vit, 0.85, ""),
+    _spec("resnet8", "a ResNet-8 of 77,754 parameters", resnet8, target=0.9, target_set_by=""),
+    _spec("vit", "a ViT of 137,068 parameters", small_vit, target=0.85, target_set_by=""),
 )

@@ -31,7 +31,7 @@ SPECS = (
         build_model=resnet_imagenet,
         target=0.754,
         target_set_by="SGD 76.4 % (Goyal et al. 2017, as the paper's Table 3 prints it), less 1 point",
-        reference="Russakovsky et al. (2015), ImageNet-1k in folders; Tables 3 and 5 of the AdaFisher paper",
+        reference="ResNet-50 on ImageNet-1k, in folders: Russakovsky et al. (2015); the paper's Table 3",
         **_CLASSIFICATION,
     ),
     WorkloadSpec(
@@ -40,7 +40,7 @@ SPECS = (
         build_model=partial(resnet_imagenet, num_classes=200),
         target=0.5206,
         target_set_by="Table 12: Adam 53.06 % on the test images, less 1 point",
-        reference="Le & Yang (2015), Tiny ImageNet; Table 12 of the AdaFisher paper",
+        reference="ResNet-50 on Tiny ImageNet: Le & Yang (2015); the paper's Table 12",
         **_CLASSIFICATION,
     ),
     WorkloadSpec(
@@ -49,7 +49,7 @@ SPECS = (
         build_model=swin_b_tiny_imagenet,
         target=0.4711,
         target_set_by="Table 12: AdamW 48.11 % on the test images, less 1 point",
-        reference="Le & Yang (2015), Tiny ImageNet; Table 12 of the AdaFisher paper",
+        reference="Swin-B on Tiny ImageNet: Le & Yang (2015); the paper's Table 12",
         **_CLASSIFICATION,
     ),
 )

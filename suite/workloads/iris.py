@@ -48,5 +48,5 @@ SPEC = WorkloadSpec(
     metric_name="accuracy",
     target=0.9,
     batch_size=30,
-    reference="Fisher (1936), The Use of Multiple Measurements; scikit-learn's load_iris; the net of the paper's Fig 1",
+    reference="a perceptron of 9 parameters on two components of Iris: Fisher (1936), scikit-learn; the paper's Fig 1",
 )
