@@ -32,7 +32,7 @@ ALLOWED = {
     "suite/errors.py": set(),
     "suite/cli.py": {"suite", "studies", "reports", "optimizers"},
     "suite/workloads": {
-        *("suite.errors", "suite.workloads", "torch", "torchvision", "timm", "vit_pytorch", "sklearn", "PIL"),
+        *("suite.errors", "suite.workloads", "torch", "torchvision", "timm", "vit_pytorch", "sklearn", "numpy", "PIL"),
         *("tokenizers", "safetensors"),
     },
     "suite/training": {"suite.config", "suite.errors", "suite.training", "suite.workloads", "optimizers", "torch"},

@@ -5,10 +5,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from suite.workloads.base import Data, TensorSplit, WorkloadSpec
+from suite.workloads.sklearn_sets import three_splits
 from suite.workloads.tasks import accuracy
 
 NUM_VAL = NUM_TEST = 270  # 15 % of 1,797 each; one image is 0.37 %
-SPLIT_SEED = 0
 
 
 def load() -> Data:
@@ -18,22 +18,16 @@ def load() -> Data:
         1,257 + 270 + 270 images, shape ``[n, 1, 8, 8]``, standardized by the training split's mean and deviation.
     """
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
-    images, labels = load_digits(return_X_y=True)
-    rest, test, rest_labels, test_labels = train_test_split(
-        images, labels, test_size=NUM_TEST, stratify=labels, random_state=SPLIT_SEED
-    )
-    train, val, train_labels, val_labels = train_test_split(
-        rest, rest_labels, test_size=NUM_VAL, stratify=rest_labels, random_state=SPLIT_SEED
-    )
-    mean, std = train.mean(), train.std()
+    parts = three_splits(*load_digits(return_X_y=True), num_val=NUM_VAL, num_test=NUM_TEST)
+    train_pixels, _ = parts[0]
+    mean, std = train_pixels.mean(), train_pixels.std()
 
     def split(pixels: object, targets: object) -> TensorSplit:
         inputs = (torch.as_tensor(pixels, dtype=torch.float32) - mean) / std
         return TensorSplit(inputs.reshape(-1, 1, 8, 8), torch.as_tensor(targets, dtype=torch.int64))
 
-    return Data(split(train, train_labels), split(val, val_labels), split(test, test_labels))
+    return Data(*(split(*part) for part in parts))
 
 
 def build_model() -> nn.Module:

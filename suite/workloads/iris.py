@@ -5,10 +5,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from suite.workloads.base import Data, TensorSplit, WorkloadSpec
 from suite.workloads.networks.convolutional import mlp
+from suite.workloads.sklearn_sets import three_splits
 from suite.workloads.tasks import accuracy
 
 NUM_VAL = NUM_TEST = 30  # a fifth of 150 each
-SPLIT_SEED = 0
 
 
 def load() -> Data:
@@ -20,23 +20,17 @@ def load() -> Data:
     """
     from sklearn.datasets import load_iris
     from sklearn.decomposition import PCA
-    from sklearn.model_selection import train_test_split
 
-    flowers, labels = load_iris(return_X_y=True)
-    rest, test, rest_labels, test_labels = train_test_split(
-        flowers, labels, test_size=NUM_TEST, stratify=labels, random_state=SPLIT_SEED
-    )
-    train, val, train_labels, val_labels = train_test_split(
-        rest, rest_labels, test_size=NUM_VAL, stratify=rest_labels, random_state=SPLIT_SEED
-    )
-    mean, std = train.mean(axis=0), train.std(axis=0)
-    plane = PCA(n_components=2, svd_solver="full").fit((train - mean) / std)
+    parts = three_splits(*load_iris(return_X_y=True), num_val=NUM_VAL, num_test=NUM_TEST)
+    flowers, _ = parts[0]
+    mean, std = flowers.mean(axis=0), flowers.std(axis=0)
+    plane = PCA(n_components=2, svd_solver="full").fit((flowers - mean) / std)
 
     def split(lengths: object, targets: object) -> TensorSplit:
         inputs = plane.transform((lengths - mean) / std)
         return TensorSplit(torch.as_tensor(inputs, dtype=torch.float32), torch.as_tensor(targets, dtype=torch.int64))
 
-    return Data(split(train, train_labels), split(val, val_labels), split(test, test_labels))
+    return Data(*(split(*part) for part in parts))
 
 
 SPEC = WorkloadSpec(
