@@ -11,7 +11,10 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
+_PACKAGES = (
+    *("torch", "torchvision", "timm", "vit-pytorch", "tokenizers", "ray", "optuna"),
+    *("numpy", "scipy", "pandas", "pyarrow", "scikit-learn"),
+)
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
 
