@@ -38,11 +38,20 @@ report: $(READY) ## write the report of stored results (STUDY=)
 bench: $(READY) ## time the optimizers, in pairs, and judge the targets (20 minutes; ARGS="--pairs 5" for a look)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+# The tests that keep both cores busy by themselves come last and alone; the others share the cores. Both calls are made,
+# whichever fails, unless pytest was interrupted (2). 5 is its "no tests", as ARGS="-k …" may leave none in one of the two.
+define run_tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(1)not (ray or dist)" $(ARGS); others=$$?; \
+	[ $$others -ne 2 ] || exit 2; \
+	$(BIN)/python -m pytest -m "$(1)(ray or dist)" $(ARGS) -n 0; \
+	case $$others$$? in 00|05|50) ;; *) exit 1 ;; esac
+endef
+
 test: $(READY) ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(call run_tests,not slow and )
 
 test-all: $(READY) ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(call run_tests)
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .

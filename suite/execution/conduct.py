@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,21 @@ def check_run(run: Run) -> None:
         run: The plan.
 
     Raises:
-        UsageError: If something that it names is unknown or out of range, or its batch exceeds the training data.
+        UsageError: If something that it names is unknown or out of range, if its workload's data cannot be loaded or
+            its model cannot be built, or if its batch exceeds the training data.
     """  # noqa: DOC502
     reference = run.budget.reference
     if run.purpose == "single" and reference not in {None, run.arm.name}:
         raise UsageError(f"one training has one arm, {run.arm.name!r}: its budget cannot be the time of {reference!r}")
     if run.sync_batchnorm and run.num_workers > 1 and not torch.cuda.is_available():
         raise UsageError("sync_batchnorm needs CUDA, where torch has it; set sync_batchnorm=false")
+    _check_model(run.workload)
     num_samples = len(look_up(Job(run=run, hyperparameters={}, calibrations={})).data.train)
     if run.batch_size > num_samples:
         raise UsageError(f"batch_size must be <= the {num_samples} training samples, but got {run.batch_size}")
+
+
+_check_model = cache(workloads.check_model)  # once for all arms of a study
 
 
 def due(runs: Sequence[Run], finished: Rows) -> list[Run]:

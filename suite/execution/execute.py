@@ -283,7 +283,7 @@ def seconds_of(run: Run, calibrations: Mapping[str, Calibration], epoch_steps: i
 
 @cache
 def _data(workload: str, splits: str) -> Data:
-    return workloads.find(workload).load().with_splits(splits)
+    return workloads.load(workload).with_splits(splits)
 
 
 def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome:

@@ -205,12 +205,15 @@ def objective(row: Mapping[str, Any], workload: WorkloadSpec) -> float | None:
         workload: Its workload.
 
     Returns:
-        The validation metric at the end; the worst one for a diverged run, which so loses; ``None`` for a failed one.
+        The validation metric at the end, or the workload's worst one where that is better; the worst one for a diverged
+        run, which so loses; ``None`` for a failed one.
     """
     if row["status"] == "diverged":
         return workload.worst_metric
     value = row["val_metric"]
-    return float(value) if row["status"] in {"completed", "target_reached", "pruned"} and value is not None else None
+    if row["status"] not in {"completed", "target_reached", "pruned"} or value is None:
+        return None
+    return float(value) if workload.is_better(value, workload.worst_metric) else workload.worst_metric
 
 
 def frozen_trial(row: Mapping[str, Any], space: Space, workload: WorkloadSpec) -> FrozenTrial:

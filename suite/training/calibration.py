@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from optimizers import Refreshing
+from suite.training import memory
 from suite.training.assembly import Assembly, Task, batches_of
 from suite.training.clock import TrainClock
 from suite.training.workers import Workers
@@ -69,6 +70,7 @@ def calibrate(tasks: Sequence[Task], workers: Workers) -> list[Calibration]:
     Raises:
         CalibrationError: If an arm cannot take a step.
     """  # noqa: DOC502
+    memory.keep_freed_memory()
     subjects = [_Subject(task, workers) for task in tasks]
     [first] = workers.maximum([sum(subject.take_turn() for subject in subjects)])  # the warm-up round, not kept
     num_rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, math.ceil(SECONDS_PER_ARM * len(tasks) / first)))

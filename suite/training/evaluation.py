@@ -44,7 +44,7 @@ def evaluate(model: nn.Module, split: Split, workload: WorkloadSpec, workers: Wo
     model.eval()
     metrics = [workload.metric, *workload.more_metrics.values()]
     sums = torch.zeros(1 + len(metrics), dtype=torch.float64, device=device)
-    mine = torch.arange(workers.rank, len(split), workers.num_workers)
+    mine = torch.arange(len(split))[workers.rank :: workers.num_workers]
     with torch.no_grad():
         for picked in mine.split(workload.eval_batch_size) if len(mine) else ():
             inputs, targets = (part.to(device) for part in split.take(picked))

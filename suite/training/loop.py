@@ -89,6 +89,7 @@ def train(
         The outcome; times are maxima over the workers.
     """
     started = clock.now()
+    memory.keep_freed_memory()
     with clock.account("warmup"):
         _warm_up(task, workers)
     training = _Training(

@@ -1,5 +1,6 @@
 """Memory of a run: exact bytes of parameters and optimizer state, and what the process or the device peaked at."""
 
+import ctypes
 import resource
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,6 +8,22 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+_MAX_INT = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that a training step frees, for the next one.
+
+    glibc gives freed memory back to the system, block by block or where it lies at the top of the heap, and the next
+    step pays for each page anew: a fifth of a step of a small GPT. Whether it does hangs on which small tensor happens
+    to lie on top, so that it would slow one arm and not another. Without glibc nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _MAX_INT)
 
 
 def parameter_bytes(model: nn.Module) -> tuple[int, int]:

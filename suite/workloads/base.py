@@ -8,6 +8,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from suite.errors import UsageError
+
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -70,11 +72,18 @@ class TensorSplit(Split):
         inputs: Shape ``[n, ...]``.
         targets: Shape ``[n, ...]``.
         transform: Makes the model's inputs of stored ones; ``None``: they are stored as the model takes them.
+
+    Raises:
+        UsageError: If there are not as many targets as inputs.
     """
 
     inputs: Tensor
     targets: Tensor
     transform: "Transform | None" = None
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise UsageError(f"each input needs a target, but got {len(self.inputs)} and {len(self.targets)}")
 
     @property
     def num_draws(self) -> int:  # type: ignore[override]
@@ -115,7 +124,8 @@ class TensorSplit(Split):
     def to(self, device: torch.device) -> "TensorSplit":
         """Return the split with its samples on a device.
 
-        On an accelerator only if they take at most a quarter of its free memory: else each batch is sent by itself.
+        On an accelerator only if they take at most a quarter of its memory: else each batch is sent by itself. Of all
+        its memory: by what is free just then, the arms of a study would be treated differently.
 
         Args:
             device: Where they are wanted.
@@ -125,7 +135,7 @@ class TensorSplit(Split):
         """
         if device.type == "cuda":
             size = self.inputs.nbytes + self.targets.nbytes
-            if size > torch.cuda.mem_get_info(device)[0] // 4:
+            if size > torch.cuda.get_device_properties(device).total_memory // 4:
                 return self
         return TensorSplit(self.inputs.to(device), self.targets.to(device), self.transform)
 
@@ -160,11 +170,20 @@ class Data:
         train: Trained on.
         val: Selects hyperparameters and epochs; ``None`` with the splits of the paper.
         test: Reports.
+
+    Raises:
+        UsageError: If a split is empty.
     """
 
     train: Split
     val: Split | None
     test: Split
+
+    def __post_init__(self) -> None:
+        for name in ("train", "val", "test"):
+            split = getattr(self, name)
+            if split is not None and not len(split):
+                raise UsageError(f"the {name} split has no samples")
 
     def with_splits(self, splits: str) -> "Data":
         """Return the data as a protocol wants them.

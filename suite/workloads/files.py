@@ -25,16 +25,21 @@ CACHE_VERSION = 1  # raising it decodes everything anew
 
 def data_folder() -> Path:
     """Return the folder of the user's data sets."""
-    return Path(os.environ.get("FISHERBENCH_DATA") or _home() / "data").expanduser().absolute()
+    return _folder("DATA", "data")
 
 
 def cache_folder() -> Path:
     """Return the folder of decoded data sets."""
-    return Path(os.environ.get("FISHERBENCH_CACHE") or _home() / "decoded").expanduser().absolute()
+    return _folder("CACHE", "decoded")
 
 
-def _home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fisherbench"
+def _folder(variable: str, default: str) -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fisherbench"
+    path = Path(os.environ.get(f"FISHERBENCH_{variable}") or home / default)
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:  # ~somebody
+        raise UsageError(f"{path} is no folder: {one_line(error)}; set FISHERBENCH_{variable} to one") from error
 
 
 def locate(
@@ -72,7 +77,7 @@ def locate(
             raise UsageError(f"the data set {name!r} in {folder} is not whole: it lacks {names}; {advice}")
     failure = ""
     if download is not None:
-        failure = "FISHERBENCH_OFFLINE is set" if _is_offline() else _download(mine, download)
+        failure = "FISHERBENCH_OFFLINE is set" if is_offline() else _download(mine, download)
         found = _first_whole(folders, files)  # even after a failure: another process may have been quicker
         if found:
             return found
@@ -81,7 +86,8 @@ def locate(
     raise UsageError(f"the data set {name!r} was not found in {looked}{failure}; {advice}, or set FISHERBENCH_DATA")
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Return whether downloads are forbidden."""
     return os.environ.get("FISHERBENCH_OFFLINE", "") not in {"", "0"}
 
 
@@ -186,4 +192,5 @@ def _mapped(path: Path) -> dict[str, Tensor] | None:
         tensors: dict[str, Tensor] = torch.load(path, mmap=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         return None
-    return tensors
+    is_table = isinstance(tensors, dict) and all(isinstance(each, Tensor) for each in tensors.values())
+    return tensors if is_table else None

@@ -102,7 +102,7 @@ def test_no_winner_before_all_trials_are_done():
 
 CHECKED = {
     "fine": ({}, None),
-    "workload": ({"workload": "digitz"}, "unknown workload 'digitz'; known: digits"),
+    "workload": ({"workload": "digitz"}, "unknown workload 'digitz'; known: cifar.*, digits, "),
     "workload's module": ({"workload": "nowhere.at:ALL"}, "cannot be imported"),
     "workload of no kind": ({"workload": "tests.suite.tiny:BATCH_SIZE"}, "is a int, not a WorkloadSpec"),
     "optimizer": ({"arms": (tiny.arm("sgdd"),)}, "no optimizer 'sgdd'; known: sgd"),
@@ -215,6 +215,7 @@ def test_a_single_run_is_done_once(store, monkeypatch):
     assert store.unfolded() == []
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_a_single_run_for_a_time_is_calibrated_first(store, monkeypatch):
     monkeypatch.setattr("suite.training.calibration.SECONDS_PER_ARM", 0.01)
     run = tiny.plan(budget=Budget(kind="wall_clock", amount=0.05))
@@ -225,6 +226,7 @@ def test_a_single_run_for_a_time_is_calibrated_first(store, monkeypatch):
     assert rows[run.run_id]["num_steps"] == max(1, round(0.05 / rows[cost.run_id]["step_s"]))
 
 
+@pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("budget", [STEPS, Budget(kind="wall_clock", amount=0.05)], ids=str)
 def test_a_single_run_that_fails_is_said(store, budget):
     said = []

@@ -81,9 +81,10 @@ def test_the_workers_parts_make_up_the_whole(num_workers):
     assert sum(part.metric for part in parts) == pytest.approx(whole.metric, rel=TOLERANCE)
 
 
-def test_a_worker_without_samples_adds_nothing():
+@pytest.mark.parametrize(("rank", "num_workers"), [(1, 2), (2, 3)])
+def test_a_worker_without_samples_adds_nothing(rank, num_workers):
     split = TensorSplit(tiny.load().test.inputs[:1], tiny.load().test.targets[:1])
-    assert evaluate(tiny.build_mlp(), split, tiny.MLP, Worker(1, 2), CPU) == Score(0, 0, {})
+    assert evaluate(tiny.build_mlp(), split, tiny.MLP, Worker(rank, num_workers), CPU) == Score(0, 0, {})
 
 
 def test_alone_there_are_no_buffers_to_take():

@@ -19,7 +19,7 @@ from suite.execution.execute import (
     seconds_of,
     stored_calibrations,
 )
-from suite.results import Store
+from suite.results import SCHEMA_VERSION, Store
 from suite.study import calibrations
 from suite.training import calibration, loop
 from suite.training.calibration import Calibration
@@ -52,7 +52,7 @@ def test_the_row_of_a_run(store):
     done = job({"lr": 0.25}, arm=tiny.arm(momentum=0.5), purpose="tune", trial=4, attempt=2)
     assert execute(done, store, Workers()) == "completed"
     row = row_of(store)
-    assert (row["run_id"], row["attempt"], row["schema_version"]) == (done.run.run_id, 2, 1)
+    assert (row["run_id"], row["attempt"], row["schema_version"]) == (done.run.run_id, 2, SCHEMA_VERSION)
     for name in ("study", "workload", "purpose", "trial", "seed", "splits", "num_workers", "num_threads", "batch_size"):
         assert row[name] == getattr(done.run, name)
     assert (row["arm"], row["optimizer"], row["budget"], row["schedule"]) == ("sgd", "sgd", "30 steps", "cosine")
@@ -243,6 +243,7 @@ def test_a_failed_run_leaves_no_checkpoint(store, monkeypatch):
     assert store.folder.names("checkpoints") == []
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_calibrations_are_rows_that_are_read_again(store, monkeypatch):
     monkeypatch.setattr(calibration, "SECONDS_PER_ARM", 0.01)
     plans = calibrations([tiny.plan(arm=tiny.arm(name), budget=SECONDS) for name in ("sgd", "adam")])

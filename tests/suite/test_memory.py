@@ -1,3 +1,8 @@
+import platform
+import resource
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -69,3 +74,29 @@ def test_peaks_on_the_cpu():
     size = torch.ones(1 << 20).untyped_storage().nbytes()
     assert peaks.pop("peak_rss_bytes") > size  # bytes, not KiB: torch alone takes far more
     assert peaks == {"peak_cuda_allocated_bytes": None, "peak_cuda_reserved_bytes": None}
+
+
+FAULTS = """
+import resource, sys, torch
+from suite.training import memory
+
+if sys.argv[1] == "kept":
+    memory.keep_freed_memory()
+def step():
+    sum(torch.ones(1 << 20) for _ in range(20))  # 4 MiB each
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_kept_for_the_next_step():
+    def faults(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    pages_of_a_tensor = (4 << 20) // resource.getpagesize()
+    assert faults("kept") < pages_of_a_tensor < faults("left alone")

@@ -154,6 +154,7 @@ OUTCOMES = {
     "pruned": ({"status": "pruned"}, tiny.MLP, 0.75, TrialState.PRUNED),
     "diverged": ({"status": "diverged", "val_metric": None, "test_metric": None}, tiny.MLP, 0.0, TrialState.COMPLETE),
     "diverged, minimized": ({"status": "diverged", "val_metric": None}, MINIMIZED, 9.0, TrialState.COMPLETE),
+    "worse than the worst": ({"val_metric": 1e300}, MINIMIZED, 9.0, TrialState.COMPLETE),
     "failed": ({"status": "failed", "val_metric": None, "test_metric": None}, tiny.MLP, None, TrialState.FAIL),
     "out of memory": ({"status": "out_of_memory", "val_metric": None}, tiny.MLP, None, TrialState.FAIL),
 }

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from optimizers import Float
+from studies import REGISTRY
 from suite.config import Arm, Budget, Schedule
 from suite.errors import UsageError
 from suite.study import Race, Study, Tuning, calibration_of, calibrations, expand, override
@@ -28,6 +29,12 @@ def make_study(**changes):
 
 def told(runs):
     return [(run.purpose, run.arm.name, run.trial if run.purpose == "tune" else run.seed) for run in runs]
+
+
+def test_all_runs_know_the_version_of_the_data(monkeypatch):
+    monkeypatch.setattr("suite.study.data_version", lambda workload: f"{workload} of today")
+    study = REGISTRY["digits"]
+    assert {run.data_version for run in expand(study)} == {f"{study.workload} of today"}
 
 
 def test_calibrations_come_first_and_the_arms_take_turns():

@@ -122,7 +122,7 @@ def list_test(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
         if name not in label_of:
             raise UsageError(f"{path}, line {number}: unknown class {name!r}, must be one of wnids.txt; {ADVICE}")
         labels[file] = label_of[name]
-    there = {each.name for each in images.iterdir() if each.suffix == ".JPEG"}
+    there = {each.name for each in images.glob("*.JPEG")}
     odd = sorted(there ^ labels.keys())
     if odd or not labels:
         what = f"{odd[0]!r} has no {'annotation' if odd[0] in there else 'image'}" if odd else "there are none"

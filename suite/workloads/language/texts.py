@@ -16,6 +16,24 @@ from suite.workloads.networks.gpt import NUM_POSITIONS, embeddings_version
 SPLITS = ("train", "valid", "test")
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}; get it again") from error
+
+
 def read_text(path: Path) -> str:
     """Return a text.
 
@@ -29,12 +47,10 @@ def read_text(path: Path) -> str:
         UsageError: If the file cannot be read, is not UTF-8, or holds no text.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         why = f"byte {error.object[error.start]:#04x} at position {error.start:,}"
         raise UsageError(f"{path} is not UTF-8 ({why}); get it again, or convert it") from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}; get it again") from error
     if not text.strip():
         raise UsageError(f"{path} holds no text ({len(text)} characters); get it again")
     return text
@@ -84,6 +100,6 @@ def texts_version(paths: Mapping[str, Path]) -> str:
     """  # noqa: DOC502
     digest = hashlib.sha256()
     for path in [*(paths[split] for split in SPLITS), *gpt_bpe_files()]:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
     digest.update(embeddings_version().encode())
     return digest.hexdigest()

@@ -5,7 +5,6 @@ that it is read.
 """
 
 import hashlib
-import os
 import pickle
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import UsageError
-from suite.workloads.files import data_folder
+from suite.workloads.files import data_folder, is_offline, one_line
 
 NUM_NAMED = 3  # parameters that a message names at most
 MAX_REASON = 120  # characters of torch's message, which goes on with advice
@@ -78,7 +77,7 @@ def locate(url: str) -> Path:
     if found is not None:
         _verify(found, url)
         return found
-    why = "FISHERBENCH_OFFLINE is set" if os.environ.get("FISHERBENCH_OFFLINE") else _download(url, mine)
+    why = "FISHERBENCH_OFFLINE is set" if is_offline() else _download(url, mine)
     if why:
         looked = " and ".join(str(path.parent) for path in places)
         raise UsageError(
@@ -94,8 +93,11 @@ def _hash_prefix(path: Path) -> str:
 
 def _verify(path: Path, url: str) -> None:
     """Refuse a file whose hash is not the one that its name carries."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {one_line(error)}; get {url} again") from error
     published = _hash_prefix(path)
     if not found.startswith(published):
         raise UsageError(
@@ -110,19 +112,15 @@ def _download(url: str, path: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path), progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the hash
-        return _one_line(error)
+        return one_line(error)
     return ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UsageError(f"{path} holds no weights of PyTorch: {_one_line(error)[:MAX_REASON]}") from error
+        raise UsageError(f"{path} holds no weights of PyTorch: {one_line(error)[:MAX_REASON]}") from error
     if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
         raise UsageError(f"{path} holds no weights of PyTorch: it is no table of tensors by name")
     return stored

@@ -1,11 +1,17 @@
 """What a person sees who asks for a workload that cannot be had: one line, exit code 2, nothing left behind."""
 
+import re
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 
 from suite import cli
 from suite.execution import execute
-from suite.workloads.images import idx
+from suite.results import load
+from suite.workloads.images import cifar, idx
+from tests.suite import tiny
 from tests.suite.workloads.images.formats import idx_set, publish_idx, write_idx
 
 pytestmark = pytest.mark.usefixtures("_no_data")
@@ -112,6 +118,85 @@ def test_text_without_text(tmp_path, capsys):
 
 def test_data_that_the_plan_must_know_are_looked_for_before_it_is_made(tmp_path, capsys):
     assert "'wikitext-2' was not found" in refused(capsys, tmp_path, "wikitext2_gpt", "--dry-run")
+
+
+def test_a_text_that_is_a_folder(tmp_path, capsys):
+    for split in ("train", "valid", "test"):
+        (tmp_path / "data" / "ptb" / f"ptb.{split}.txt").mkdir(parents=True)
+    openai = tmp_path / "data" / "openai-gpt"
+    openai.mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        (openai / name).write_text("")
+    assert "ptb.train.txt cannot be read" in refused(capsys, tmp_path, "ptb_gpt")
+
+
+def test_weights_that_are_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cifar, "load_arrays", lambda *_, **__: tiny.load())
+    monkeypatch.setattr(cifar, "locate", lambda *_, **__: tmp_path)
+    said = refused(capsys, tmp_path, "cifar10_mobilenetv3_pretrained")
+    assert "the weights 'mobilenet_v3_large-" in said
+    assert str(tmp_path / "data" / "weights") in said
+
+
+OWN = """
+import torch
+from dataclasses import replace
+from suite.workloads import Data, TensorSplit
+from tests.suite.tiny import MLP
+
+def split(num_inputs, num_targets=None):
+    return TensorSplit(torch.zeros(num_inputs, 8), torch.zeros(num_targets or num_inputs, dtype=torch.int64))
+
+def missing():
+    return open("no.such.file")
+
+def none():
+    return split(4), split(4), split(4)
+
+def empty():
+    return Data(split(4), split(0), split(4))
+
+def uneven():
+    return Data(split(4, 3), split(4), split(4))
+
+def number():
+    return 3
+
+MISSING, NONE, EMPTY, UNEVEN = (replace(MLP, load=load) for load in (missing, none, empty, uneven))
+UNBUILT, ODD = (replace(MLP, build_model=build_model) for build_model in (missing, number))
+UNKNOWN = replace(MLP, data_version=missing)
+"""
+FAULTS = {
+    "MISSING": "cannot load its data: FileNotFoundError: .* 'no.such.file'",
+    "NONE": "returned a tuple, not Data",
+    "EMPTY": "the val split has no samples",
+    "UNEVEN": "each input needs a target, but got 4 and 3",
+    "UNBUILT": "cannot build its model: FileNotFoundError",
+    "ODD": "returned a int, not a Module",
+    "UNKNOWN": "cannot tell the version of its data: FileNotFoundError",
+}
+
+
+@pytest.mark.parametrize(("spec", "message"), FAULTS.items(), ids=FAULTS)
+def test_a_workload_of_ones_own_with_a_fault(tmp_path, capsys, monkeypatch, spec, message):
+    (tmp_path / "own_fault.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.modules.pop("own_fault", None)
+    assert re.search(message, refused(capsys, tmp_path, f"own_fault:{spec}"))
+
+
+def test_the_version_of_the_data_is_part_of_what_is_planned(tmp_path):
+    assert run("tests.suite.workloads.test_command:VERSIONED", "--results", str(tmp_path / "results")) == 0
+    [row] = load(str(tmp_path / "results")).runs.to_dict("records")
+    assert row["data_version"] == "seventh"
+
+
+def version():
+    return "seventh"
+
+
+VERSIONED = replace(tiny.MLP, data_version=version)
 
 
 @pytest.mark.parametrize(
