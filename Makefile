@@ -35,7 +35,7 @@ race: $(READY) ## race with the stored winners (STUDY=, SCALE=)
 report: $(READY) ## write the report of stored results (STUDY=)
 	@$(BIN)/fisherbench report $(STUDY) $(ARGS)
 
-bench: $(READY) ## time the optimizers, in pairs, and judge the targets (20 minutes; ARGS="--pairs 5" for a look)
+bench: $(READY) ## time the optimizers, in pairs, and judge the targets (30 minutes; ARGS="--pairs 5" for a look)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # The tests that keep both cores busy by themselves come last and alone; the others share the cores. Both calls are made,

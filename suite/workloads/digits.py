@@ -59,6 +59,7 @@ SPEC = WorkloadSpec(
     metric=accuracy,
     metric_name="accuracy",
     target=0.95,
+    target_set_by="the default study: the best of 12 trials of each of its four arms reaches 0.981 or more",
     batch_size=64,
     reference="a CNN of 38,378 parameters on digits of 8x8: Alpaydin & Kaynak (1998), scikit-learn",
 )

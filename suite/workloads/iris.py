@@ -41,6 +41,7 @@ SPEC = WorkloadSpec(
     metric=accuracy,
     metric_name="accuracy",
     target=0.9,
+    target_set_by="SGD and Adam at lr 0.1, AdaFisher at 0.01, 100 epochs, seed 0: 0.933 at best",
     batch_size=30,
     reference="a perceptron of 9 parameters on two components of Iris: Fisher (1936), scikit-learn; the paper's Fig 1",
 )

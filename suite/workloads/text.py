@@ -35,7 +35,7 @@ SPECS = (
         build_model=partial(small_gpt, PYDOC_VOCAB_SIZE),
         worst_metric=float(PYDOC_VOCAB_SIZE),
         target=120.0,
-        target_set_by="",
+        target_set_by="SGD at lr 0.3 and AdamW at 1e-3, weight decay 0.1, 15 epochs, seed 0: 107.6 and 123.3",
         eval_batch_size=64,
         example=partial(examples.tokens, length=2, vocab_size=PYDOC_VOCAB_SIZE),
         data_version=sha256,

@@ -30,6 +30,6 @@ def test_a_workload_of_ones_own_trains_by_its_module(tmp_path, monkeypatch):
     assert run["val_metric"] > 0.95
 
 
-@pytest.mark.parametrize("word", ["MOONS", "FIGURES", "TABLE"])
+@pytest.mark.parametrize("word", ["MOONS", "FIGURES", "TABLE", "RESNET8"])
 def test_nothing_is_left_to_be_filled_in(word):
     assert word not in PAGE
