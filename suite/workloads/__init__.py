@@ -9,6 +9,7 @@ from torch import nn
 from suite.errors import UsageError, known
 from suite.workloads import cifar, digits, fashion_mnist, imagenet, iris, mnist, text
 from suite.workloads.base import Data, Split, TensorSplit, WorkloadSpec
+from suite.workloads.files import one_line
 
 REGISTRY: dict[str, WorkloadSpec] = {
     spec.name: spec
@@ -124,5 +125,5 @@ def _told_in_one_line(name: str, what: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise UsageError(f"the workload {name!r} cannot {what}: {reason}") from error
