@@ -6,6 +6,7 @@ imported instead; that is said in one line here, rather than failing somewhere i
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 
 PACKAGES = ("optimizers", "suite", "studies", "reports")
@@ -35,6 +36,11 @@ def shadowed(root: Path, packages: tuple[str, ...] = PACKAGES) -> str | None:
     return None
 
 
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as a person reads it: what it says, not which line of code says it."""
+    return f"fisherbench: warning: {' '.join(str(message).split())}\n"
+
+
 def main() -> int:
     """Run the command.
 
@@ -45,6 +51,7 @@ def main() -> int:
     if problem:
         print(f"fisherbench: {problem}", file=sys.stderr)
         return 2
+    warnings.formatwarning = _one_line
     from suite.cli import main as run
 
     return run(sys.argv[1:])

@@ -35,5 +35,10 @@ def test_a_shadowed_package_is_one_clear_line(package: str, is_package: bool, tm
         assert done.returncode == 0
 
 
+def test_a_warning_is_one_line() -> None:
+    text = fisherbench._one_line(UserWarning("these parameters\n  take the identity"), UserWarning, "file.py", 3)
+    assert text == "fisherbench: warning: these parameters take the identity\n"
+
+
 def test_ours_are_found_where_they_should_be() -> None:
     assert fisherbench.shadowed(ROOT) is None

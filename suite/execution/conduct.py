@@ -77,10 +77,10 @@ def check_run(run: Run) -> None:
         raise UsageError(f"one training has one arm, {run.arm.name!r}: its budget cannot be the time of {reference!r}")
     if run.sync_batchnorm and run.num_workers > 1 and not torch.cuda.is_available():
         raise UsageError("sync_batchnorm needs CUDA, where torch has it; set sync_batchnorm=false")
-    _check_model(run.workload)
     num_samples = len(look_up(Job(run=run, hyperparameters={}, calibrations={})).data.train)
     if run.batch_size > num_samples:
         raise UsageError(f"batch_size must be <= the {num_samples} training samples, but got {run.batch_size}")
+    _check_model(run.workload)
 
 
 _check_model = cache(workloads.check_model)  # once for all arms of a study
