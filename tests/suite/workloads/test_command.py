@@ -133,7 +133,7 @@ def test_a_text_that_is_a_folder(tmp_path, capsys):
 def test_weights_that_are_not_there(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cifar, "load_arrays", lambda *_, **__: tiny.load())
     monkeypatch.setattr(cifar, "locate", lambda *_, **__: tmp_path)
-    said = refused(capsys, tmp_path, "cifar10_mobilenetv3_pretrained")
+    said = refused(capsys, tmp_path, "cifar10_mobilenetv3_pretrained", "--batch-size", "8")
     assert "the weights 'mobilenet_v3_large-" in said
     assert str(tmp_path / "data" / "weights") in said
 
