@@ -1,5 +1,4 @@
 import platform
-import resource
 import subprocess
 import sys
 
@@ -84,7 +83,7 @@ if sys.argv[1] == "kept":
     memory.keep_freed_memory()
 def step():
     sum([torch.ones(1 << 20) for _ in range(5)])  # 4 MiB each
-for _ in range(5):
+for _ in range(20):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -99,5 +98,5 @@ def test_freed_memory_is_kept_for_the_next_step():
         done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    pages_of_a_tensor = (4 << 20) // resource.getpagesize()
-    assert faults("kept") < pages_of_a_tensor < faults("left alone")
+    # a heap that still finds its shape may grow by a tensor or two; one that is given back is faulted in at each step
+    assert 10 * faults("kept") < faults("left alone")
