@@ -21,6 +21,10 @@ Pair = tuple[Tensor, Tensor]
 NO_BACKWARD = -1  # the id of the graph that a thread differentiates, where it differentiates none
 
 
+def _any_input(module: nn.Module, h: Tensor) -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
     """How a layer type gives its factors: an entry of the layer-support table.
@@ -32,6 +36,7 @@ class Rule:
         count: ``count(output, entries of S)``: what the sums are divided by.
         finish: ``finish(input_sum, grad_sum, count, entries of H) -> (H, S)``, from the sums over all uses.
         views: ``views(module, H, S)``: by parameter name, the pair of views that multiplies to its Fisher diagonal.
+        fits: ``fits(module, h)``: whether it holds for this input; a use that it does not hold for counts for nothing.
     """
 
     sizes: Callable[[Any], tuple[int, int]]
@@ -40,6 +45,7 @@ class Rule:
     count: Callable[[Tensor, int], int]
     finish: Callable[[Tensor, Tensor, int, int], Pair]
     views: Callable[[Any, Tensor, Tensor], dict[str, Pair]]
+    fits: Callable[[Any, Tensor], bool] = _any_input
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -147,6 +153,8 @@ class Capture:
             return
         if torch._C._current_graph_task_id() == NO_BACKWARD and layer.has_no_grad:
             layer.drop()  # what it has was left by gradients that are cleared, by model.zero_grad() for one
+        if not layer.rule.fits(layer.module, h):
+            return
         input_sum = layer.rule.input_sum(layer.module, h.detach())
 
         def on_grad(grad: Tensor) -> None:

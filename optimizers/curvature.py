@@ -215,7 +215,7 @@ class CurvatureOptimizer(Optimizer):
         self._unchecked = [param for param in self._unchecked if param.grad is None]
         names = [self._names.get(param, "(not of the model)") for param in reached if not self._capture.has_seen(param)]
         if names:
-            reason = "as their layers have no rule or are used functionally"
+            reason = "as their layers have no rule for what they are called with or are used functionally"
             warnings.warn(f"these parameters take the identity factor, {reason}: {', '.join(names)}", stacklevel=5)
 
     def _own_part(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:

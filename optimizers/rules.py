@@ -14,7 +14,8 @@ all else                          ones                                          
 ================================  =============================================  =====================================
 
 *Rows* are samples × positions; h is the layer's input (of normalization layers before normalization, as Prop. 3.1
-states) and s the gradient of its output. Subclasses follow their base class.
+states) and s the gradient of its output. Subclasses follow their base class. A LayerNorm or RMSNorm whose input does
+not end in its normalized dimensions takes ones: ``LayerNorm2d`` of timm and of torchvision is a subclass of the kind.
 """
 
 import math
@@ -65,6 +66,10 @@ def _num_features(norm: Any) -> int:  # noqa: ANN401
     return int(norm.weight.numel())
 
 
+def _ends_in_features(norm: Any, h: Tensor) -> bool:  # noqa: ANN401
+    return tuple(h.shape[-len(norm.normalized_shape) :]) == tuple(norm.normalized_shape)
+
+
 def _conv_input(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
     return patch_squares(
         _batched(conv, h),
@@ -104,6 +109,7 @@ FEATURE_NORM = replace(
     CHANNEL_NORM,
     input_sum=lambda m, h: feature_squares(h, _num_features(m)),
     grad_sum=lambda m, s: feature_squares(s, _num_features(m)),
+    fits=_ends_in_features,
 )
 EMBEDDING = Rule(
     sizes=lambda m: (m.num_embeddings, m.embedding_dim),
@@ -134,6 +140,7 @@ RELEASED_FEATURE_NORM = replace(
     RELEASED_CHANNEL_NORM,
     input_sum=lambda m, h: released_norm_input(h if h.dim() > 1 else h.unsqueeze(0)),
     grad_sum=lambda m, s: feature_sums(s, _num_features(m)),
+    fits=_ends_in_features,
 )
 
 

@@ -314,6 +314,54 @@ def test_functional_uses_take_the_identity_and_are_named_once():
     torch.testing.assert_close(diagonal, torch.full_like(diagonal, 1.01))
 
 
+class ChannelsFirst(nn.LayerNorm):
+    """Of images ``[B, channels, H, W]``, as timm's and torchvision's ``LayerNorm2d``."""
+
+    def forward(self, images):
+        return super().forward(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ChannelsLast(nn.LayerNorm):
+    def forward(self, images):
+        return nn.functional.layer_norm(images, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class RMSChannelsFirst(nn.RMSNorm):
+    def forward(self, images):
+        return super().forward(images.movedim(1, -1)).movedim(-1, 1)
+
+
+def step_on_images(norm, shape, **options):
+    """Return the Fisher diagonal of a norm's weight after a step, and the parameters named in a warning."""
+    model = nn.Sequential(norm, nn.Flatten(), nn.LazyLinear(3)).double()
+    model(torch.randn(2, *shape, dtype=torch.float64))
+    optimizer = AdaFisher(model, damping=0.01, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loss_of(model, torch.randn(6, *shape, dtype=torch.float64), torch.randint(3, (6,))).backward()
+        optimizer.step()
+    return optimizer.fisher_diag(norm.weight), [str(w.message).split(": ")[1] for w in caught]
+
+
+@pytest.mark.parametrize(
+    ("norm", "names"),
+    [(lambda: ChannelsFirst(4), "0.weight, 0.bias"), (lambda: RMSChannelsFirst(4), "0.weight")],
+    ids=["LayerNorm", "RMSNorm"],
+)
+@pytest.mark.parametrize("numerics", ["paper", "released"])
+def test_a_norm_of_another_dimension_than_the_last_takes_the_identity(norm, names, numerics):
+    diagonal, named = step_on_images(norm(), (4, 2, 6), numerics=numerics, layers="all")
+    assert named == [names]
+    torch.testing.assert_close(diagonal, torch.full_like(diagonal, 1.01))
+
+
+def test_a_norm_with_a_forward_of_its_own_over_the_last_dimension_has_the_rule():
+    for norm in (ChannelsLast(4), ChannelsLast([6, 4])):
+        diagonal, named = step_on_images(norm, (2, 6, 4))
+        assert named == []
+        assert diagonal.max() - diagonal.min() > 0.1
+
+
 def test_released_numerics_do_not_warn_of_steps_that_capture_nothing():
     model = mlp()
     optimizer = AdaFisher(model, numerics="released", params=[model[0].weight])

@@ -119,8 +119,8 @@ def small_vit() -> nn.Module:
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of images.
 
-    timm's ``LayerNorm2d`` is a LayerNorm that takes channels in the second dimension: AdaFisher's rule for LayerNorm,
-    which takes them from the last, would mix channels and positions. Here they are moved outside of the layer.
+    timm's ``LayerNorm2d`` is a LayerNorm that takes channels in the second dimension: AdaFisher, whose rule takes them
+    from the last, gives it the identity factor. Here they are moved outside of the layer.
 
     Args:
         channels: Of the images.
