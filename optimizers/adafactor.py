@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from .base import Float, OptimizerSpec, require, trainable
+from .base import DECOUPLED_WEIGHT_DECAY, Float, OptimizerSpec, SearchSpace, require, trainable
+from .grids import paper_spaces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +41,18 @@ def build(model: nn.Module, config: AdafactorConfig) -> torch.optim.Adafactor:
     return torch.optim.Adafactor(trainable(model), **asdict(config))
 
 
+SEARCH_SPACE: SearchSpace = {"lr": Float(low=1e-4, high=1e-1, log=True)}
+WIDE: SearchSpace = {
+    **SEARCH_SPACE,
+    "weight_decay": DECOUPLED_WEIGHT_DECAY,
+    "beta2_decay": Float(low=-1.0, high=-0.5),  # what its paper tried
+}
+
 SPEC = OptimizerSpec(
     name="adafactor",
     config=AdafactorConfig,
     build=build,
-    search_space={"lr": Float(low=1e-4, high=1e-1, log=True)},
+    search_space=SEARCH_SPACE,
+    spaces={"wide": WIDE, **paper_spaces()},
     reference="Shazeer and Stern (2018), Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, ICML",
 )

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from .base import Float, OptimizerSpec, require
+from .base import BETA, DECOUPLED_WEIGHT_DECAY, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
 from .curvature import CurvatureOptimizer, unwrapped
 from .fisher import NUMERICS, DiagonalFisher
+from .grids import DAMPING, GAMMA, paper_spaces
 from .rules import LAYERS
 
 if TYPE_CHECKING:
@@ -287,35 +288,53 @@ def build(model: nn.Module, config: AdaFisherConfig) -> AdaFisher:
     return AdaFisher(model, **asdict(config))
 
 
-SEARCH_SPACE = {
+# Where F̃ is near λ, lr / damping is the step, 1e-3 to 1e3 here. Far above 1 training diverges; how far depends on the
+# network, so the two ranges stay independent and such trials are results.
+SEARCH_SPACE: SearchSpace = {
     "lr": Float(low=1e-4, high=1e-1, log=True),
     "damping": Float(low=1e-4, high=1e-1, log=True),
-    "gamma": Float(low=0.05, high=0.99),
+    # Linear, since the paper has two readings: γ weighs the new factor (Eq. 3), or the old one, as it calls γ a decay
+    # factor. So 1 - γ of each of its values has to lie within too: 0.2 for 0.8, 0.01 for 0.99.
+    "gamma": Float(low=0.01, high=0.99),
 }
+WIDE: SearchSpace = {
+    **SEARCH_SPACE,
+    "weight_decay": WEIGHT_DECAY,
+    "beta": BETA,
+    "update_interval": Categorical(choices=(1, 10, 100)),
+}
+W_SEARCH_SPACE: SearchSpace = {**SEARCH_SPACE, "weight_decay": DECOUPLED_WEIGHT_DECAY}
+# F̃ tends to the constant λ, so lr / damping is the step: 0.01 to 10.
+RELEASED_SEARCH_SPACE: SearchSpace = {
+    **SEARCH_SPACE,
+    "lr": Float(low=3e-5, high=3e-3, log=True),
+    "damping": Float(low=3e-4, high=3e-3, log=True),
+}
+# The published interval in the middle: with a shorter one F̃ is the constant all the sooner, and costs more.
+RELEASED_WIDE: SearchSpace = {**WIDE, **RELEASED_SEARCH_SPACE, "update_interval": Categorical(choices=(10, 100, 1000))}
+PAPER_SPACES = paper_spaces(damping=DAMPING, gamma=GAMMA)
 
 SPEC = OptimizerSpec(
     name="adafisher",
     config=AdaFisherConfig,
     build=build,
     search_space=SEARCH_SPACE,
+    spaces={"wide": WIDE, **PAPER_SPACES},
     cost_fields=frozenset({"numerics", "layers", "update_interval", "square_root"}),
     reference="Martins Gomes et al. (2025), AdaFisher: Adaptive Second Order Optimization via Fisher Information, ICLR",
 )
 W_SPEC = replace(
     SPEC,
     name="adafisherw",
-    search_space={**SEARCH_SPACE, "weight_decay": Float(low=1e-4, high=0.3, log=True)},
+    search_space=W_SEARCH_SPACE,
+    spaces={"wide": {**WIDE, **W_SEARCH_SPACE}, **PAPER_SPACES},
     defaults={"decoupled_weight_decay": True},
 )
 RELEASED_SPEC = replace(
     SPEC,
     name="adafisher_released",
-    # F̃ tends to the constant λ, so lr / damping is the step: 0.01 to 10.
-    search_space={
-        **SEARCH_SPACE,
-        "lr": Float(low=3e-5, high=3e-3, log=True),
-        "damping": Float(low=3e-4, high=3e-3, log=True),
-    },
+    search_space=RELEASED_SEARCH_SPACE,
+    spaces={"wide": RELEASED_WIDE, **PAPER_SPACES},
     defaults={"numerics": "released"},
     reference=f"{SPEC.reference}; the arithmetic of the authors' code, AtlasAnalyticsLab/AdaFisher at eb858c6",
 )

@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Float, OptimizerSpec, require, trainable
+from .base import (
+    BETA,
+    DECOUPLED_WEIGHT_DECAY,
+    WEIGHT_DECAY,
+    Categorical,
+    Float,
+    OptimizerSpec,
+    SearchSpace,
+    require,
+    trainable,
+)
+from .grids import paper_spaces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,18 +66,30 @@ def build_adamw(model: nn.Module, config: AdamConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(trainable(model), **config.torch_options)
 
 
+SEARCH_SPACE: SearchSpace = {"lr": Float(low=1e-4, high=1e-1, log=True)}
+# Kingma and Ba ask for beta1² < sqrt(beta2), which all pairs meet; 0.9 and 0.999, the usual ones, are not at the ends.
+WIDE: SearchSpace = {
+    **SEARCH_SPACE,
+    "weight_decay": WEIGHT_DECAY,
+    "beta1": BETA,
+    "beta2": Categorical(choices=(0.95, 0.99, 0.999, 0.9999)),
+}
+W_SEARCH_SPACE: SearchSpace = {**SEARCH_SPACE, "weight_decay": DECOUPLED_WEIGHT_DECAY}
+
 SPEC = OptimizerSpec(
     name="adam",
     config=AdamConfig,
     build=build_adam,
-    search_space={"lr": Float(low=1e-4, high=1e-1, log=True)},
+    search_space=SEARCH_SPACE,
+    spaces={"wide": WIDE, **paper_spaces()},
     reference="Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, ICLR",
 )
 W_SPEC = OptimizerSpec(
     name="adamw",
     config=AdamConfig,
     build=build_adamw,
-    search_space={"lr": Float(low=1e-4, high=1e-1, log=True), "weight_decay": Float(low=1e-4, high=0.3, log=True)},
+    search_space=W_SEARCH_SPACE,
+    spaces={"wide": {**WIDE, **W_SEARCH_SPACE}, **paper_spaces()},
     defaults={"weight_decay": 0.01},
     reference="Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, ICLR",
 )

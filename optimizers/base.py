@@ -4,6 +4,7 @@ An :class:`OptimizerSpec` is all that a caller needs to know of an optimizer. Se
 (no Optuna, no Ray): whoever tunes translates them.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -42,10 +43,10 @@ class Categorical:
     """A hyperparameter with a few choices, searched without an order.
 
     Args:
-        choices: At least two values; each JSON-serialisable.
+        choices: At least two values, all different; each JSON-serialisable.
 
     Raises:
-        ValueError: If there are fewer than two choices.
+        ValueError: If there are fewer than two choices, or two are equal.
     """
 
     choices: tuple[float | int | str | bool, ...]
@@ -53,6 +54,8 @@ class Categorical:
     def __post_init__(self) -> None:
         if len(self.choices) < 2:
             raise ValueError(f"a search needs at least two choices, but got {self.choices}")
+        if any(one == other for one, other in itertools.combinations(self.choices, 2)):
+            raise ValueError(f"a search needs choices that are all different, but got {self.choices}")
 
 
 def require(is_met: bool, name: str, rule: str, value: object) -> None:
@@ -77,6 +80,13 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 SearchSpace = Mapping[str, Float | Categorical]
+DEFAULT_SPACE = "default"
+
+# What several optimizers search. The AdaFisher paper's weight decays lie within: 1e-5 to 5e-4 for CNNs, 1e-2 to 0.1
+# for transformers. A decay rate has choices, since 1 - beta is what wants a logarithmic scale: here 0.2, 0.1, 0.05.
+WEIGHT_DECAY = Float(low=1e-5, high=1e-1, log=True)
+DECOUPLED_WEIGHT_DECAY = Float(low=1e-4, high=0.3, log=True)
+BETA = Categorical(choices=(0.8, 0.9, 0.95))
 
 
 @runtime_checkable
@@ -108,28 +118,54 @@ class OptimizerSpec:
         name: The name users type, lower case.
         config: The frozen dataclass of its hyperparameters; field names are the keyword arguments of a user.
         build: ``build(model, config) -> Optimizer``, on the bare module (never a DDP wrapper).
-        search_space: What a sweep searches by default; keys are fields of ``config``.
+        search_space: What a sweep searches by default, the space ``default``; keys are fields of ``config``. Empty for
+            an optimizer with nothing to tune, which a sweep refuses.
+        spaces: Further search spaces by name, none empty; keys as of ``search_space``.
         defaults: Fields of ``config`` that this entry fixes, for a named preset of a method.
         cost_fields: Fields of ``config`` that change what a step costs in time (intervals, numerics).
         create_graph: Whether ``step()`` needs ``loss.backward(create_graph=True)``.
         reference: The paper, one line.
 
     Raises:
-        ValueError: If the search space, the defaults or the cost fields name no field of ``config``.
+        ValueError: If a search space, the defaults or the cost fields name no field of ``config``, or if a further
+            space is empty or called ``default``.
     """
 
     name: str
     config: type
     build: Callable[[nn.Module, Any], Optimizer]
     search_space: SearchSpace
+    spaces: Mapping[str, SearchSpace] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     cost_fields: frozenset[str] = frozenset()
     create_graph: bool = False
     reference: str = ""
 
     def __post_init__(self) -> None:
-        for name in (*self.search_space, *self.defaults, *self.cost_fields):
+        if DEFAULT_SPACE in self.spaces:
+            raise ValueError(f"{self.name} gives the space {DEFAULT_SPACE!r} as search_space; rename the one in spaces")
+        for name, space in self.spaces.items():
+            require(len(space) > 0, f"{self.name}'s search space {name!r}", "of one hyperparameter at least", space)
+        searched = itertools.chain(self.search_space, *self.spaces.values())
+        for name in (*searched, *self.defaults, *self.cost_fields):
             self.check_field(name)
+
+    def space(self, name: str) -> SearchSpace:
+        """Return a search space.
+
+        Args:
+            name: ``default`` for ``search_space``, or a key of ``spaces``.
+
+        Returns:
+            Atoms by field of ``config``.
+
+        Raises:
+            ValueError: If there is none of that name; the message lists the known ones.
+        """
+        known = {DEFAULT_SPACE: self.search_space, **self.spaces}
+        if name not in known:
+            raise ValueError(f"{self.name} has no search space {name!r}; known: {', '.join(known)}")
+        return known[name]
 
     def configure(self, **hyperparameters: object) -> Any:  # noqa: ANN401
         """Return the configuration with these hyperparameters over the defaults.

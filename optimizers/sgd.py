@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from .base import Float, OptimizerSpec, require, trainable
+from .base import WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require, trainable
+from .grids import MOMENTUM, paper_spaces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +41,20 @@ def build(model: nn.Module, config: SGDConfig) -> torch.optim.SGD:
     return torch.optim.SGD(trainable(model), **asdict(config))
 
 
+SEARCH_SPACE: SearchSpace = {"lr": Float(low=1e-3, high=1.0, log=True), "momentum": Float(low=0.0, high=0.99)}
+WIDE: SearchSpace = {
+    **SEARCH_SPACE,
+    "momentum": Float(low=0.01, high=0.99),  # Nesterov's needs some
+    "weight_decay": WEIGHT_DECAY,
+    "nesterov": Categorical(choices=(True, False)),
+}
+
 SPEC = OptimizerSpec(
     name="sgd",
     config=SGDConfig,
     build=build,
-    search_space={"lr": Float(low=1e-3, high=1.0, log=True), "momentum": Float(low=0.0, high=0.99)},
+    search_space=SEARCH_SPACE,
+    spaces={"wide": WIDE, **paper_spaces(momentum=MOMENTUM)},
     cost_fields=frozenset({"nesterov"}),
     reference="Sutskever et al. (2013), On the importance of initialization and momentum in deep learning, ICML",
 )

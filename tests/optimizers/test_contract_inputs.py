@@ -1,5 +1,6 @@
 """What every optimizer of the registry does with wrong inputs: hyperparameters, groups, parameters and gradients."""
 
+import itertools
 import json
 import math
 import pickle
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimizers import Float
+from optimizers import REGISTRY, Categorical, Float
 from tests.optimizers.contract import (
     assert_same,
     build,
@@ -47,12 +48,37 @@ def test_refuses_bad_hyperparameters(spec, bad):
             spec.configure(**{name: value})
 
 
+SPACES = ("default", "wide", "paper-cnn", "paper-vit", "paper-transfer", "paper-language")
+every_space = pytest.mark.parametrize(
+    ("spec", "space"),
+    [
+        pytest.param(spec, name, id=f"{spec.name}-{name}")
+        for spec in REGISTRY.values()
+        for name in dict.fromkeys((*SPACES, *spec.spaces))
+    ],
+)
+
+
+@every_space
+def test_config_accepts_every_corner_of_every_search_space(spec, space):
+    """All combinations of the bounds and choices, as a rule may bind two hyperparameters."""
+    atoms = spec.space(space)
+    values = [(atom.low, atom.high) if isinstance(atom, Float) else atom.choices for atom in atoms.values()]
+    for corner in itertools.product(*values):
+        spec.configure(**dict(zip(atoms, corner, strict=True)))
+
+
 @every_optimizer
-def test_search_space_holds_values_that_the_config_accepts(spec):
-    for name, atom in spec.search_space.items():
-        values = (atom.low, atom.high) if isinstance(atom, Float) else atom.choices
-        for value in values:
-            spec.configure(**{name: value})
+def test_the_wide_search_space_has_more_than_the_default(spec):
+    assert {*spec.space("default"), "weight_decay"} < {*spec.space("wide")}
+
+
+@every_optimizer
+def test_the_papers_search_spaces_are_grids_in_order(spec):
+    for task in SPACES[2:]:
+        for atom in spec.space(task).values():
+            assert isinstance(atom, Categorical)
+            assert list(atom.choices) == sorted(atom.choices)
 
 
 @every_own_optimizer
