@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--results", help="directory or URI of the results (default: results/<study>)")
         sub.add_argument("--dry-run", action="store_true", help="say what would run and what it would cost")
+        sub.add_argument("--retry", metavar="STATUS", help="do runs again that ended so: failed (out of memory too)")
         if name == "race":
             sub.add_argument(
                 "--given", action="append", default=[], metavar="ARM.FIELD=VALUE", help="a hyperparameter of an arm"
@@ -142,7 +143,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> "Study":
     """Return the study that was asked for, at its scale and with its overrides."""
     from studies import REGISTRY
-    from suite.study import Study, override
+    from suite.override import override
+    from suite.study import Study
 
     name = arguments.study or DEFAULT_STUDY
     if name.endswith(".py"):
@@ -176,7 +178,8 @@ def _module(path: Path) -> Any:  # noqa: ANN401
 
 def _with_given(study: "Study", arguments: argparse.Namespace) -> "Study":
     """Return the study without its sweep: some arms as given by hand, the others as the stored sweep has them."""
-    from suite.execution.conduct import check, winners
+    from suite.execution.conduct import check
+    from suite.execution.selection import winners
     from suite.results import Store
 
     given: dict[str, list[str]] = {}
@@ -192,7 +195,9 @@ def _with_given(study: "Study", arguments: argparse.Namespace) -> "Study":
     others = tuple(arm for arm in study.arms if arm.name not in given)
     if others and study.tune:
         store = Store(_place(study, arguments), study.name)
-        fixed |= {name: point or {} for name, point in winners(replace(study, arms=others), store.finished()).items()}
+        assert study.race is not None
+        tuned = replace(study, arms=others, race=replace(study.race, sources=("winner",)))
+        fixed |= {arm: winner.point or {} for (arm, _), winner in winners(tuned, store.finished()).items()}
     known_arms = (replace(arm, fixed={**arm.fixed, **fixed.get(arm.name, {})}) for arm in study.arms)
     return replace(study, tune=None, arms=tuple(known_arms))
 
@@ -217,14 +222,24 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
     from suite.results import Store
 
     check(study)
-    if arguments.dry_run:
-        print("\n".join(estimate(study, stages)))
+    retry = _retried(arguments)
+    store = None if arguments.dry_run else Store(_place(study, arguments), study.name)
+    print("\n".join(estimate(study, stages)), flush=True)
+    if store is None:
         return
-    store = Store(_place(study, arguments), study.name)
-    has_news = conduct(study, store, _say, stages=stages)
+    has_news = conduct(study, store, _say, stages=stages, retry=retry)
     if has_news or not store.folder.has(REPORT):
         _write_report(store)
-    print(f"report: {store.folder.path(REPORT)}")
+    print(f"report: {store.folder.shown(REPORT)}")
+
+
+def _retried(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the statuses of runs that are to be done again."""
+    from suite.execution.execute import FAILURES
+
+    if arguments.retry not in {None, "failed"}:
+        raise UsageError(known("status to retry", arguments.retry, ["failed"]))
+    return FAILURES if arguments.retry else ()
 
 
 def _place(study: "Study", arguments: argparse.Namespace) -> str:
@@ -257,7 +272,8 @@ def _train_once(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(f"{run.purpose}: {run.workload} with {run.arm.name}, {run.budget} on {run.num_workers} worker(s)")
         return 0
-    failure = do_single(run, Store(_absolute(arguments.results or "results/single"), run.study), _say)
+    store = Store(_absolute(arguments.results or "results/single"), run.study)
+    failure = do_single(run, store, _say, _retried(arguments))
     if failure:
         print(f"fisherbench: the training failed: {failure}", file=sys.stderr)
     return 1 if failure else 0
@@ -279,7 +295,7 @@ def _write_report(store: "Store") -> None:
 def _report(arguments: argparse.Namespace) -> None:
     store = _stored(arguments.study)
     _write_report(store)
-    print(f"report: {store.folder.path(REPORT)}")
+    print(f"report: {store.folder.shown(REPORT)}")
 
 
 def _query(arguments: argparse.Namespace) -> None:

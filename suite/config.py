@@ -14,10 +14,12 @@ from optimizers import Categorical, Float
 from suite.errors import UsageError
 
 Purpose = Literal["tune", "race", "calibrate", "single"]
-Source = Literal["sampled", "winner", "fixed"]
+Source = Literal["sampled", "winner", "default", "transferred", "fixed"]
 
-# One generation of identities: raising it makes every planned run a new one.
+# One generation of identities: raising it makes every planned run a new one. Fields of Run that were added later count
+# only where they are not what they were before they could be chosen, so that stored runs keep their identity.
 IDENTITY_VERSION = 1
+_ADDED_LATER = {"pruner": None, "gpus_per_worker": 1.0}
 
 _BUDGET_UNITS = {
     "s": ("wall_clock", 1.0),
@@ -172,11 +174,14 @@ class Run:
         seed: Of initialization, data order and model randomness; paired over the arms.
         budget: When it stops.
         batch_size: Samples a step over all workers.
-        source: Where the hyperparameters come from: sampled by a sweep, the sweep's winner, or fixed by the arm.
+        source: Where the hyperparameters come from: sampled by a sweep, the sweep's winner, the optimizer's defaults,
+            the winner on another workload, or fixed by the arm.
         trial: Number within the sweep of this arm.
         sampler: What proposes the hyperparameters, where they are sampled.
+        pruner: What may stop the run early, where something may.
         num_workers: Data-parallel workers; divides ``batch_size``.
         num_threads: CPU threads of each worker.
+        gpus_per_worker: Share of a GPU that each worker gets, or several; in use where there are GPUs.
         schedule: Of the learning rate.
         splits: ``standard``, or ``paper``: train on training and validation data, watch the test split.
         sync_batchnorm: Whether BatchNorm takes its statistics over all workers.
@@ -197,8 +202,10 @@ class Run:
     source: Source = "fixed"
     trial: int | None = None
     sampler: str | None = None
+    pruner: str | None = None
     num_workers: int = 1
     num_threads: int = 1
+    gpus_per_worker: float = 1.0
     schedule: Schedule = Schedule()
     splits: Literal["standard", "paper"] = "standard"
     sync_batchnorm: bool = False
@@ -214,15 +221,28 @@ class Run:
             raise UsageError(
                 f"batch_size must be a multiple of num_workers, but got {self.batch_size} and {self.num_workers}"
             )
+        if not 0 < self.gpus_per_worker < float("inf"):
+            raise UsageError(f"gpus_per_worker must be > 0, but got {self.gpus_per_worker}")
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise UsageError(f"gpus_per_worker above 1 must be a whole number, but got {self.gpus_per_worker}")
         if self.splits not in {"standard", "paper"}:
             raise UsageError(f"splits must be standard or paper, but got {self.splits!r}")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"a seed must be in [0, 2**63), but got {self.seed}")
 
     @property
+    def label(self) -> str:
+        """Name of what is compared: the arm, and where its hyperparameters come from if not from its own sweep."""
+        return f"{self.arm.name} ({self.source})" if self.source in {"default", "transferred"} else self.arm.name
+
+    @property
     def run_id(self) -> str:
         """Hash of the plan: 16 hexadecimal digits, the same in every process and on every machine."""
-        plan = json.dumps([IDENTITY_VERSION, _canonical(asdict(self))], sort_keys=True)
+        fields = asdict(self)
+        for name, value in _ADDED_LATER.items():
+            if fields[name] == value:
+                del fields[name]
+        plan = json.dumps([IDENTITY_VERSION, _canonical(fields)], sort_keys=True)
         return hashlib.sha256(plan.encode()).hexdigest()[:16]
 
 

@@ -1,16 +1,16 @@
-"""A study: a set of runs that answers one question, and its pure expansion into those runs."""
+"""A study: a set of runs that answers one question, as it is declared."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import optimizers
-from suite.config import Arm, Budget, Purpose, Run, Schedule
+from suite.config import Arm, Budget, Schedule
 from suite.errors import UsageError, known
-from suite.workloads import data_version
 
-Sampler = Literal["sobol", "tpe", "gp"]
+Sampler = Literal["sobol", "random", "grid", "tpe", "gp"]
+Pruner = Literal["none", "asha", "median"]
+RaceSource = Literal["winner", "default", "transferred"]
 STAGES = ("tune", "race")
 
 
@@ -19,11 +19,21 @@ class Tuning:
     """The sweep of a study: every arm gets the same trials and the same budget.
 
     Args:
-        budget: Of each trial.
+        budget: Of each trial. It says which protocol this is: a time gives every arm the same time, epochs the same
+            epochs.
         num_trials: Trials of each arm; >= 1.
-        sampler: ``sobol`` (quasi-random: point k depends on seed and k alone), ``tpe`` or ``gp``.
+        sampler: ``sobol`` (quasi-random), ``random`` or ``grid``: point k depends on seed and k alone; ``tpe`` or
+            ``gp`` learn from finished trials.
+        space: What is searched: ``default``, or another named space of the arms' optimizers; an arm's own space wins.
+        pruner: ``none``; ``asha`` or ``median`` stop a trial early that does worse than others at the same part of the
+            budget.
+        max_extensions: How often the sweep may extend itself, by half of its trials for every arm, when the best trial
+            of an arm lies on an edge of its space.
+        transfer_from: Another workload that is tuned on as well, so that its winner can race here.
         seed: Of the sampler and of every trial's training.
-        num_threads: CPU threads of a trial.
+        num_workers: Data-parallel workers of a trial.
+        num_threads: CPU threads of each worker.
+        gpus_per_worker: As in :class:`~suite.config.Run`.
 
     Raises:
         UsageError: If a field breaks its rule.
@@ -32,14 +42,29 @@ class Tuning:
     budget: Budget
     num_trials: int = 12
     sampler: Sampler = "sobol"
+    space: str = "default"
+    pruner: Pruner = "none"
+    max_extensions: int = 0
+    transfer_from: str | None = None
     seed: int = 0
+    num_workers: int = 1
     num_threads: int = 1
+    gpus_per_worker: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_trials < 1:
             raise UsageError(f"num_trials must be >= 1, but got {self.num_trials}")
+        if self.max_extensions < 0:
+            raise UsageError(f"max_extensions must be >= 0, but got {self.max_extensions}")
         if self.sampler not in get_args(Sampler):
             raise UsageError(known("sampler", self.sampler, get_args(Sampler)))
+        if self.pruner not in get_args(Pruner):
+            raise UsageError(known("pruner", self.pruner, get_args(Pruner)))
+
+    @property
+    def protocol(self) -> str:
+        """``fair``: equal trials and equal time for every arm; ``paper``: equal trials and equal epochs."""
+        return "fair" if self.budget.is_time else "paper"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,21 +74,31 @@ class Race:
     Args:
         budget: Of each run.
         seeds: Fresh ones, that took no part in tuning; the same for every arm.
+        sources: With which hyperparameters each arm races, where there is a sweep: those of its ``winner``, the
+            optimizer's ``default``, and the winner ``transferred`` from the sweep's other workload.
         num_workers: Data-parallel workers of each run.
         num_threads: CPU threads of each worker.
+        gpus_per_worker: As in :class:`~suite.config.Run`.
 
     Raises:
-        UsageError: If there are no seeds, or one comes twice.
+        UsageError: If there are no seeds or sources, one comes twice, or a source is unknown.
     """
 
     budget: Budget
     seeds: tuple[int, ...] = (1, 2, 3)
+    sources: tuple[RaceSource, ...] = ("winner",)
     num_workers: int = 1
     num_threads: int = 1
+    gpus_per_worker: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"a race needs at least one seed and each once, but got {self.seeds}")
+        if not self.sources or len(set(self.sources)) < len(self.sources):
+            raise UsageError(f"a race needs at least one source and each once, but got {self.sources}")
+        for source in self.sources:
+            if source not in get_args(RaceSource):
+                raise UsageError(known("source", source, get_args(RaceSource)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +148,8 @@ class Study:
             raise UsageError("a sweep selects on the validation split, so it needs splits='standard', but got 'paper'")
         if self.tune and self.race and self.tune.seed in self.race.seeds:
             raise UsageError(f"race seeds must be fresh, but {self.tune.seed} is the seed of the sweep")
+        if self.race and "transferred" in self.race.sources and (self.tune is None or self.tune.transfer_from is None):
+            raise UsageError("a winner is transferred from another workload; name it with tune.transfer_from=…")
         for budget in [part.budget for part in (self.tune, self.race) if part]:
             if budget.reference is not None and budget.reference not in names:
                 raise UsageError(known("reference arm", budget.reference, names))
@@ -135,201 +172,3 @@ class Study:
             return replace(self, **self.paper)
         scales = ["quick"] if self.paper is None else ["quick", "paper"]
         raise UsageError(known(f"scale of the study {self.name!r}:", scale, scales))
-
-
-def resolve_search_space(arm: Arm) -> Mapping[str, optimizers.Float | optimizers.Categorical]:
-    """Return what a sweep of this arm searches.
-
-    Args:
-        arm: An arm.
-
-    Returns:
-        Its own space, else its optimizer's, less the hyperparameters that the arm fixes.
-
-    Raises:
-        UsageError: If the optimizer is unknown, has no such hyperparameter, or nothing is left to search.
-    """
-    try:
-        spec = optimizers.find(arm.optimizer)
-        spec.configure(**arm.fixed)
-        for name in arm.search_space or {}:
-            spec.check_field(name)
-    except ValueError as error:
-        raise UsageError(f"arm {arm.name!r}: {error}") from error
-    space = spec.search_space if arm.search_space is None else arm.search_space
-    left = {name: atom for name, atom in space.items() if name not in arm.fixed}
-    if not left:
-        raise UsageError(
-            f"arm {arm.name!r} has nothing to search: all of {', '.join(space) or 'an empty space'} is fixed"
-        )
-    return left
-
-
-def expand(study: Study, stages: Collection[str] = STAGES) -> list[Run]:
-    """Return every run of a study, each once, in the order in which they are done.
-
-    Calibrations come before the runs whose budgets they turn into steps. Trials alternate over the arms, races over the
-    seeds, so that slow drift of the machine falls on all arms alike.
-
-    Args:
-        study: A study.
-        stages: Only these, ``tune`` or ``race``.
-
-    Returns:
-        Its runs; a pure function of the study.
-    """
-    trials = tuning_runs(study) if "tune" in stages else []
-    races = race_runs(study) if "race" in stages else []
-    return list({run.run_id: run for run in [*calibrations(trials), *trials, *calibrations(races), *races]}.values())
-
-
-def tuning_runs(study: Study) -> list[Run]:
-    """Return the trials of the sweep.
-
-    Args:
-        study: A study.
-
-    Returns:
-        Trial by trial, in each trial arm by arm; empty without a sweep.
-    """
-    if study.tune is None:
-        return []
-    arms = [replace(arm, search_space=dict(resolve_search_space(arm))) for arm in study.arms]
-    rest = {"sampler": study.tune.sampler, "seed": study.tune.seed, "num_threads": study.tune.num_threads}
-    return [
-        _run(study, arm, "tune", study.tune.budget, source="sampled", trial=trial, **rest)
-        for trial in range(study.tune.num_trials)
-        for arm in arms
-    ]
-
-
-def race_runs(study: Study) -> list[Run]:
-    """Return the runs of the race.
-
-    Args:
-        study: A study.
-
-    Returns:
-        Seed by seed, in each seed arm by arm; empty without a race.
-    """
-    if study.race is None:
-        return []
-    rest = {"num_workers": study.race.num_workers, "num_threads": study.race.num_threads}
-    source = "winner" if study.tune else "fixed"
-    arms = [replace(arm, search_space=None) for arm in study.arms]
-    return [
-        _run(study, arm, "race", study.race.budget, source=source, seed=seed, **rest)
-        for seed in study.race.seeds
-        for arm in arms
-    ]
-
-
-def calibrations(runs: Sequence[Run]) -> list[Run]:
-    """Return the calibrations that the budgets of these runs need, each once.
-
-    Args:
-        runs: Planned runs of one stage.
-
-    Returns:
-        One run an arm whose budget is a calibrated time; of the reference arm alone where its time is a live budget.
-    """
-    needed = [calibration_of(run) for run in runs if run.budget.is_calibrated or run.arm.name == run.budget.reference]
-    return list({run.run_id: run for run in needed}.values())
-
-
-def calibration_of(run: Run) -> Run:
-    """Return the calibration that says what a step of this run costs.
-
-    Args:
-        run: A planned run.
-
-    Returns:
-        A run that keeps only what a step's cost depends on: not lr, damping, γ, decay, schedule or seed.
-    """
-    spec = optimizers.find(run.arm.optimizer)
-    fixed = {name: value for name, value in run.arm.fixed.items() if name in spec.cost_fields}
-    return replace(
-        run,
-        arm=replace(run.arm, fixed=fixed, search_space=None),
-        purpose="calibrate",
-        budget=Budget(kind="steps", amount=1),
-        seed=0,
-        source="fixed",
-        trial=None,
-        sampler=None,
-        schedule=Schedule(),
-        stop_at_target=False,
-    )
-
-
-def _run(study: Study, arm: Arm, purpose: Purpose, budget: Budget, **rest: Any) -> Run:  # noqa: ANN401
-    return Run(
-        study=study.name,
-        workload=study.workload,
-        arm=arm,
-        purpose=purpose,
-        budget=budget,
-        batch_size=study.batch_size,
-        schedule=study.schedule,
-        splits=study.splits,
-        sync_batchnorm=study.sync_batchnorm,
-        stop_at_target=study.stop_at_target,
-        data_version=data_version(study.workload),
-        **rest,
-    )
-
-
-def override(value: Any, assignment: str) -> Any:  # noqa: ANN401
-    """Return a copy of a study, or of a part of it, with one field set from text.
-
-    Args:
-        value: A study, or any dataclass in it.
-        assignment: ``field=value``; a field of a part is written ``race.seeds=1,2,3``.
-
-    Returns:
-        The copy.
-
-    Raises:
-        UsageError: If there is no such field, or the value is none of its kind.
-    """
-    path, equals, text = assignment.partition("=")
-    name, _, rest = path.partition(".")
-    names = [f.name for f in fields(value) if f.name not in {"name", "paper"}]
-    if not equals or name not in names:
-        raise UsageError(f"{known('field', path, names)}; write --set field=value")
-    current = getattr(value, name)
-    if rest:
-        if not is_dataclass(current):
-            raise UsageError(f"the field {name!r} has no parts, but got {path!r}")
-        return replace(value, **{name: override(current, f"{rest}={text}")})
-    return replace(value, **{name: _parse(name, current, text)})
-
-
-def _parse(name: str, current: Any, text: str) -> Any:  # noqa: ANN401
-    """Read ``text`` as the kind of value that ``current`` is."""
-    try:
-        if name == "arms":
-            return tuple(_arm(current, part.strip()) for part in text.split(","))
-        if name == "seeds":
-            return tuple(int(part) for part in text.split(","))
-        if isinstance(current, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(current, Budget):
-            return Budget.parse(text)
-        if isinstance(current, int | float | str):
-            return type(current)(text)
-    except (ValueError, KeyError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"the field {name!r} is a {type(current).__name__}, but got {text!r}") from error
-    raise UsageError(f"the field {name!r} cannot be set as a whole; set one of its parts, e.g. {name}.…=…")
-
-
-def _arm(arms: tuple[Arm, ...], name: str) -> Arm:
-    """Return the study's arm of this name, else the registered optimizer of this name as an arm."""
-    for arm in arms:
-        if arm.name == name:
-            return arm
-    if name in optimizers.REGISTRY:
-        return Arm(name=name, optimizer=name)
-    raise UsageError(known("arm", name, {*(a.name for a in arms), *optimizers.REGISTRY}))

@@ -28,7 +28,9 @@ ALLOWED = {
     "fisherbench.py": {"suite.cli"},
     "optimizers": {"torch", "optimizers"},  # relatively: see the next test
     "suite/config.py": {"suite.errors", "optimizers"},
-    "suite/study.py": {"suite.config", "suite.errors", "suite.workloads", "optimizers"},
+    "suite/study.py": {"suite.config", "suite.errors"},
+    "suite/plan.py": {"suite.config", "suite.errors", "suite.study", "suite.workloads", "optimizers"},
+    "suite/override.py": {"suite.config", "suite.errors", "optimizers"},
     "suite/errors.py": set(),
     "suite/cli.py": {"suite", "studies", "reports", "optimizers"},
     "suite/workloads": {

@@ -2,20 +2,23 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from suite import workloads
 from suite.config import Arm, Budget
-from suite.execution.sampling import proposer
+from suite.execution.points import Points
+from suite.plan import expand, tuning_runs
 from suite.results import Store, load
-from suite.study import Race, Study, Tuning, expand, tuning_runs
+from suite.study import Race, Study, Tuning
 
 STUDY = Study(
     name="mini",
@@ -65,13 +68,31 @@ class Driver:
             assert time.monotonic() < deadline, f"no {at_least} {purpose} runs in {START_S} s"
             time.sleep(0.05)
 
-    def kill_when(self, purpose: str, at_least: int) -> dict[str, dict[str, object]]:
-        """Kill it once so many runs of a purpose are finished, and return the finished ones."""
-        self.wait_for(purpose, at_least)
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+    def wait_for_process(self, part: str) -> int:
+        """Wait for a process with this in its command line, and return its id."""
+        deadline = time.monotonic() + START_S
+        while True:
+            found = [pid for pid, command in processes_with(self.mark).items() if part in command]
+            if found:
+                return found[0]
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline, f"no process {part!r} in {START_S} s"
+            time.sleep(0.05)
+
+    def end(self, *, kill: bool = True) -> None:
+        """Wait until the command and all that it started is gone, after killing it where that is said."""
+        if kill and self.process.poll() is None and not self._ends_by_itself():
+            self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=300)
         self._wait_for_death()
-        return Store(self.results).finished()
+
+    def _ends_by_itself(self) -> bool:
+        """Give a command whose Ray was killed a moment to notice."""
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _count(self, purpose: str) -> int:
         if not (self.results / "study.json").exists():
@@ -129,25 +150,53 @@ pytestmark = [
 ]
 
 
-def test_killed_twice_ends_with_exactly_the_planned_runs(tmp_path: Path) -> None:
-    after_tune_kill = Driver(tmp_path).kill_when("tune", at_least=3)
-    assert not any(row["purpose"] == "race" for row in after_tune_kill.values())
-    after_race_kill = Driver(tmp_path).kill_when("race", at_least=1)
+KINDS = {  # what is killed: part of its command line
+    "driver": "-m fisherbench",
+    "trial": "ray::ImplicitFunc",
+    "worker": "ray::RayTrainWorker",
+    "node agent": "raylet/raylet",
+    "control server": "gcs_server",
+}
+FEW = ["driver", "trial", "node agent", "worker"]
+MANY = ["driver", "trial", "node agent", "driver", "trial", "control server", "driver", "trial", "driver", "worker"]
+MAX_DELAY_S = 3.0  # from the first sign of its victim to the kill
+
+
+def kill_at_random(folder: Path, kinds: list[str], rng: random.Random) -> Counter[str]:
+    """Kill what a study consists of at random moments, starting it again where it ended, and return what was killed."""
+    killed: Counter[str] = Counter()
+    driver, seen = Driver(folder), {}
+    for kind in kinds:
+        if driver.process.poll() is not None:
+            driver.end()
+            driver = Driver(folder)
+        pid = driver.wait_for_process(KINDS[kind])
+        time.sleep(rng.uniform(0.0, MAX_DELAY_S))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed[kind] += 1
+        if kind in {"driver", "node agent", "control server"}:
+            driver.end()
+        earlier, seen = seen, Store(folder / "results").finished() if (folder / "results/study.json").exists() else {}
+        assert {run_id: seen[run_id] for run_id in earlier} == earlier, "a finished run was lost or done again"
+    driver.end(kill=False)
+    return killed
+
+
+@pytest.mark.parametrize("kinds", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)])
+def test_killed_at_random_ends_with_exactly_the_planned_runs(tmp_path: Path, kinds: list[str]) -> None:
+    assert kill_at_random(tmp_path, kinds, random.Random(0)) == Counter(kinds)
     Driver(tmp_path).finish()
 
     runs = load(tmp_path / "results").runs
     assert sorted(runs["run_id"]) == sorted({run.run_id for run in expand(STUDY)})
     assert set(runs["attempt"]) == {1}
-    assert set(runs["status"]) <= {"completed"}
+    assert set(runs["status"]) == {"completed"}
     end = Store(tmp_path / "results").finished()
-    for earlier in (after_tune_kill, after_race_kill):
-        assert {run_id: end[run_id] for run_id in earlier} == earlier
-
-    for arm in STUDY.arms:  # the points of a sweep that was never interrupted
-        trials = [run for run in tuning_runs(STUDY) if run.arm.name == arm.name]
-        points = proposer(trials, workloads.find("digits"), [])
-        for run in trials:
-            assert points.propose(run.trial).items() <= json.loads(end[run.run_id]["hyperparameters"]).items()
+    trials = tuning_runs(STUDY)
+    points = Points(STUDY.tune, trials, {})  # those of a sweep that was never interrupted
+    for run in trials:
+        assert points.propose(run).items() <= json.loads(end[run.run_id]["hyperparameters"]).items()
 
     started = time.monotonic()
     output = Driver(tmp_path).finish()

@@ -1,21 +1,24 @@
 """Studies on a real Ray: samplers that learn, and runs that fail in a worker group."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from torch import nn
 
-from optimizers import OptimizerSpec
+from optimizers import Float, OptimizerSpec
 from optimizers.sgd import SPEC as SGD
 from suite.config import Arm, Budget
 from suite.execution.conduct import conduct
 from suite.execution.session import ray_session
 from suite.execution.watchdog import descendants
+from suite.plan import expand
 from suite.results import Store
-from suite.study import Race, Study, Tuning, expand
+from suite.study import Race, Study, Tuning
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -68,6 +71,63 @@ def test_a_learning_sampler_extends_a_sweep_and_leaves_what_is_finished(tmp_path
     assert len({row["lr"] for row in finished.values()}) == 4
 
 
+PRUNED = Study(
+    name="pruned",
+    question="Does a sweep stop what is behind, and go on beyond its edge?",
+    workload="digits",
+    arms=(
+        Arm(
+            name="sgd",
+            optimizer="sgd",
+            fixed={"momentum": 0.9},
+            search_space={"lr": Float(low=1e-4, high=1e-3, log=True)},
+        ),
+    ),
+    batch_size=64,
+    tune=Tuning(num_trials=4, pruner="asha", max_extensions=1, budget=Budget(kind="epochs", amount=4)),
+)
+
+
+def test_a_sweep_prunes_extends_itself_and_calls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FISHERBENCH_CALLBACKS", "ray.tune.logger:TBXLoggerCallback")
+    store = Store(str(tmp_path / "results"), PRUNED.name)
+    conduct(PRUNED, store, print)
+    rows = sorted(store.finished().values(), key=lambda row: row["trial"])
+    assert [row["trial"] for row in rows] == list(range(6))
+    assert {row["status"] for row in rows} == {"completed", "pruned"}
+    assert all(row["num_epochs"] < 4 for row in rows if row["status"] == "pruned")
+    assert {row["pruner"] for row in rows} == {"asha"}
+    assert all(1e-4 <= row["lr"] <= 1e-3 for row in rows[:4])
+    assert all(3e-4 <= row["lr"] <= 3.2e-3 for row in rows[4:])
+    assert max(row["lr"] for row in rows[4:]) > 1e-3
+    assert json.loads(rows[5]["search_space"])["lr"]["high"] == pytest.approx(10**-2.5)
+    assert sorted(store.read_plan()["run_ids"]) == sorted(store.finished())
+    assert len(list((tmp_path / "results/ray").rglob("events.out.tfevents*"))) == 6
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "results/optuna.journal"))
+    [study] = optuna.get_all_study_summaries(optuna.storages.JournalStorage(backend))
+    assert study.n_trials == 6
+
+
+GROUPED = Study(
+    name="grouped",
+    question="Are trials of two workers tuned as those of one?",
+    workload="digits",
+    arms=(Arm(name="sgd", optimizer="sgd"), Arm(name="adam", optimizer="adam")),
+    batch_size=64,
+    tune=Tuning(num_trials=3, num_workers=2, sampler="tpe", pruner="median", budget=Budget(kind="epochs", amount=2)),
+)
+
+
+def test_trials_of_two_workers_are_proposed_in_their_group(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "results"), GROUPED.name)
+    conduct(GROUPED, store, print)
+    rows = store.finished()
+    assert rows.keys() == {run.run_id for run in expand(GROUPED)}
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    assert len({row["lr"] for row in rows.values()}) == 6
+    assert {row["num_workers"] for row in rows.values()} == {2}
+
+
 def test_a_run_that_fails_on_one_worker_is_a_row_and_the_rest_goes_on(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "results"), RACE.name)
     conduct(RACE, store, print)
@@ -78,6 +138,10 @@ def test_a_run_that_fails_on_one_worker_is_a_row_and_the_rest_goes_on(tmp_path: 
         ("sgd", 1): "completed",
         ("sgd", 2): "completed",
     }
+    failed = {row["run_id"] for row in rows if row["status"] == "failed"}
+    conduct(RACE, store, print, retry=("failed",))
+    again = store.finished()
+    assert {run_id for run_id, row in again.items() if row["attempt"] == 2} == failed
     errors = [row["error"] for row in rows if row["status"] == "failed"]
     assert all("worker 1 has had enough" in error for error in errors)
 

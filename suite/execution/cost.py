@@ -1,11 +1,17 @@
 """What a study would run and what it would cost, before anything starts."""
 
+import os
 from collections.abc import Sequence
 
+from optimizers import Categorical, Float
 from suite import workloads
 from suite.config import Run
 from suite.execution.progress import duration
-from suite.study import Study, calibrations, race_runs, tuning_runs
+from suite.execution.provenance import usable_cpus
+from suite.plan import calibrations, race_runs, resolve_search_space, tuning_runs
+from suite.study import Study
+
+_PROTOCOLS = {"fair": "equal trials and equal time for every arm", "paper": "equal trials and epochs for every arm"}
 
 
 def estimate(study: Study, stages: Sequence[str]) -> list[str]:
@@ -16,7 +22,8 @@ def estimate(study: Study, stages: Sequence[str]) -> list[str]:
         stages: ``tune``, ``race`` or both.
 
     Returns:
-        A line for the study, and one for each stage: its runs, and the training time that their budgets add up to.
+        A line for the study, and for each stage its runs, the training time that their budgets add up to, and about how
+        long that takes on this machine.
     """
     workload = workloads.find(study.workload)
     lines = [
@@ -26,6 +33,7 @@ def estimate(study: Study, stages: Sequence[str]) -> list[str]:
     for name, runs in (("tune", tuning_runs(study)), ("race", race_runs(study))):
         if name in stages and runs:
             lines.append(_stage(name, runs))
+            lines += _sweep(study) if name == "tune" else []
     return lines
 
 
@@ -35,5 +43,42 @@ def _stage(name: str, runs: Sequence[Run]) -> str:
     measured = len(calibrations(runs))
     text = f"{name}: {len(runs)} runs ({first.budget}) on {workers}"
     if first.budget.kind == "wall_clock":
-        text += f", {duration(first.budget.amount * len(runs))} of training"
+        training_s = first.budget.amount * len(runs)
+        text += f", {duration(training_s)} of training"
+        at_once = _at_once(first) if name == "tune" else 1
+        if at_once > 1:
+            text += f", {at_once} runs at a time: about {duration(training_s / at_once)}"
     return text + (f", after {measured} calibrations" if measured else "")
+
+
+def _at_once(run: Run) -> int:
+    """Return how many runs this machine holds; 1 where a cluster has to say, or each run wants it for itself."""
+    if os.environ.get("RAY_ADDRESS") or run.budget.mode == "live":
+        return 1
+    return max(1, usable_cpus() // (run.num_workers * run.num_threads))
+
+
+def _sweep(study: Study) -> list[str]:
+    """Return how the points are found."""
+    tune = study.tune
+    assert tune is not None
+    protocol = f"protocol {tune.protocol}: {_PROTOCOLS[tune.protocol]}"
+    lines = [f"      {protocol}; sampler {tune.sampler}, space {tune.space}"]
+    if tune.pruner != "none":
+        lines.append(f"      pruner {tune.pruner}: trials may be stopped early")
+    if tune.max_extensions:
+        lines.append(
+            f"      extends itself up to {tune.max_extensions} times, by half of its trials, for a best one on an edge"
+        )
+    for arm in study.arms:
+        space = resolve_search_space(arm, tune.space)
+        lines.append(f"      {arm.name}: {', '.join(f'{name} {_told(atom)}' for name, atom in space.items())}")
+    return lines
+
+
+def _told(atom: Float | Categorical) -> str:
+    """Return what is searched of one hyperparameter."""
+    if isinstance(atom, Float):
+        return f"{atom.low:g} to {atom.high:g}{' (log)' if atom.log else ''}"
+    values = [f"{value:g}" if isinstance(value, float) else str(value) for value in atom.choices]
+    return f"of {values[0]} … {values[-1]} ({len(values)})" if len(values) > 4 else f"of {', '.join(values)}"

@@ -7,7 +7,7 @@ import json
 import socket
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -16,24 +16,30 @@ import torch
 import torch.distributed as dist
 
 import optimizers
+from optimizers import Categorical, Float
 from suite import workloads
 from suite.config import Run
 from suite.diagnostics import preconditioner_spread
 from suite.errors import UsageError
 from suite.execution import provenance
 from suite.execution.quiet import wait_until_quiet
+from suite.plan import cost_key
 from suite.results import SCHEMA_VERSION, Store
 from suite.training.assembly import Task
 from suite.training.batches import steps_per_epoch
 from suite.training.calibration import Calibration, CalibrationError, calibrate
 from suite.training.clock import TrainClock
 from suite.training.limits import Limit, LiveLimit, StepLimit
-from suite.training.loop import Outcome, train
+from suite.training.loop import Outcome, Watch, train
 from suite.training.workers import Workers
 from suite.workloads import Data
 
 PROBES = (preconditioner_spread,)
 FAILURES = ("failed", "out_of_memory")
+_PLANNED = (  # columns that say of a run what its plan says
+    *("study", "workload", "data_version", "purpose", "source", "sampler", "pruner", "trial", "seed", "splits"),
+    *("num_workers", "num_threads", "batch_size", "sync_batchnorm"),
+)
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -44,14 +50,32 @@ class Job:
     Args:
         run: The plan.
         hyperparameters: Sampled, won or fixed; over the optimizer's defaults.
-        calibrations: By arm: what a step costs, where the budget is a time.
+        calibrations: By cost key: what a step costs, where the budget is a time.
         attempt: Number of this try.
+        space: What is searched, where the hyperparameters are sampled.
+        tuning: Columns that say what the sweep behind the hyperparameters cost.
     """
 
     run: Run
-    hyperparameters: Mapping[str, Any]
-    calibrations: Mapping[str, Calibration]
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     attempt: int = 1
+    space: Mapping[str, Float | Categorical] | None = None
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+
+
+def job_of(run: Run, finished: Rows, **rest: Any) -> Job:  # noqa: ANN401
+    """Return a run that is due as the next attempt at it.
+
+    Args:
+        run: The plan.
+        finished: Rows by run id.
+        **rest: Further fields of the job.
+
+    Returns:
+        The job.
+    """
+    return Job(run=run, attempt=1 + finished.get(run.run_id, {"attempt": 0})["attempt"], **rest)
 
 
 class _StoredCheckpoint:
@@ -72,13 +96,14 @@ class _StoredCheckpoint:
             self._store.folder.remove(self._name.removesuffix(".pt") + suffix)
 
 
-def execute(job: Job, store: Store, workers: Workers) -> str:
+def execute(job: Job, store: Store, workers: Workers, watch: Watch | None = None) -> str:
     """Do a run and write its row; a collective call where there are several workers.
 
     Args:
         job: What is due.
         store: Where rank 0 writes the finished run.
         workers: The workers that do it.
+        watch: As in :func:`~suite.training.loop.train`.
 
     Returns:
         Its status.
@@ -97,7 +122,7 @@ def execute(job: Job, store: Store, workers: Workers) -> str:
     torch.set_num_threads(job.run.num_threads)
     checkpoint = _StoredCheckpoint(store, job.run)
     try:
-        outcome = _train(job, workers, checkpoint)
+        outcome = _train(job, workers, checkpoint, watch)
     except Exception as error:
         if is_lost_peer(error):
             raise  # no failure of this run: the group starts again and goes on from the checkpoint
@@ -123,7 +148,7 @@ def execute_calibrations(jobs: Sequence[Job], store: Store, workers: Workers) ->
         workers: The workers that measure.
 
     Returns:
-        By arm.
+        By cost key.
 
     Raises:
         CalibrationError: If another worker was lost.
@@ -162,7 +187,7 @@ def stored_calibrations(runs: Sequence[Run], finished: Rows) -> dict[str, Calibr
         finished: Rows by run id.
 
     Returns:
-        By arm; without those that failed.
+        By cost key, which is the name of their arm; without those that failed.
     """
     names = [f.name for f in fields(Calibration)]
     rows = {run.arm.name: finished[run.run_id] for run in runs if run.run_id in finished}
@@ -255,10 +280,14 @@ def configure(run: Run, hyperparameters: Mapping[str, Any]) -> tuple[optimizers.
         raise UsageError(f"arm {run.arm.name!r}: not all of {given} are of the kinds that it takes: {error}") from error
 
 
+def _cost_key(job: Job) -> str:
+    return cost_key(job.run, job.hyperparameters)
+
+
 def _uncalibrated(job: Job) -> str | None:
-    """Return an arm whose calibration the job needs and does not have."""
+    """Return the key of a calibration that the job needs and does not have."""
     budget = job.run.budget
-    needed = [job.run.arm.name] if budget.is_calibrated else []
+    needed = [_cost_key(job)] if budget.is_calibrated else []
     needed += [budget.reference] if budget.reference else []
     return next((arm for arm in needed if arm not in job.calibrations), None)
 
@@ -268,7 +297,7 @@ def seconds_of(run: Run, calibrations: Mapping[str, Calibration], epoch_steps: i
 
     Args:
         run: The plan.
-        calibrations: By arm; must hold the reference of ``wall_clock_of``.
+        calibrations: By cost key; must hold the reference of ``wall_clock_of``.
         epoch_steps: Steps in an epoch of the workload at the run's batch size.
 
     Returns:
@@ -286,12 +315,12 @@ def _data(workload: str, splits: str) -> Data:
     return workloads.load(workload).with_splits(splits)
 
 
-def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome:
+def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint, watch: Watch | None) -> Outcome:
     task, run = look_up(job), job.run
     num_steps = steps_per_epoch(task.data.train, run.batch_size)
     seconds = seconds_of(run, job.calibrations, num_steps)
     clock = TrainClock(task.device)
-    calibration = job.calibrations[run.arm.name] if run.budget.is_calibrated else None
+    calibration = job.calibrations[_cost_key(job)] if run.budget.is_calibrated else None
     limit = _limit(run, seconds, calibration, num_steps, clock, workers)
     outcome = train(
         task,
@@ -301,6 +330,7 @@ def _train(job: Job, workers: Workers, checkpoint: _StoredCheckpoint) -> Outcome
         step_s=calibration.step_s if calibration else None,
         checkpoints=checkpoint,
         probes=PROBES,
+        watch=watch,
     )
     used = outcome.columns["budget_time_s"]
     outcome.columns["budget_seconds"] = seconds
@@ -329,22 +359,20 @@ def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
     """Return the row of the table ``runs``, less its times."""
     run = job.run
     values, workload = _described(job)
-    plan = {
-        name: getattr(run, name) for name in ("study", "workload", "data_version", "purpose", "trial", "seed", "splits")
-    }
-    sizes = {name: getattr(run, name) for name in ("num_workers", "num_threads", "batch_size", "sync_batchnorm")}
+    plan = {name: getattr(run, name) for name in _PLANNED}
     return {
         "run_id": run.run_id,
         "attempt": job.attempt,
         "schema_version": SCHEMA_VERSION,
         **plan,
-        **sizes,
-        "arm": run.arm.name,
+        "arm": run.label,
         "optimizer": run.arm.optimizer,
         "budget": str(run.budget) if run.purpose != "calibrate" else None,
         "schedule": str(run.schedule),
         **{name: values.get(name) for name in ("lr", "damping", "gamma", "weight_decay")},
         "hyperparameters": json.dumps(values),
+        "search_space": json.dumps({name: asdict(atom) for name, atom in job.space.items()}) if job.space else None,
+        **job.tuning,
         "status": outcome.status,
         **workload,
         **outcome.columns,

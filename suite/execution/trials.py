@@ -1,7 +1,8 @@
 """One-worker trials in Ray Tune: actors are reused, Optuna proposes, the store remembers."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,77 +11,98 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from suite import workloads
+from suite.errors import UsageError
+from suite.execution.callbacks import find_callbacks
 from suite.execution.execute import Job, execute, execute_calibrations, record_failure
-from suite.execution.sampling import Proposer, objective
-from suite.execution.session import largest_node_cpus, num_cpus, num_gpus
+from suite.execution.group import raise_first
+from suite.execution.points import Points
+from suite.execution.pruning import watch_for
+from suite.execution.session import largest_node_cpus, num_gpus, worker_slots
+from suite.execution.storage import storage_of
 from suite.results import Store
-from suite.training.calibration import Calibration
 from suite.training.workers import Workers
 
+_REPORTED = ("arm", "status", "val_metric", "val_loss", "train_time_s")  # to Tune, for callbacks of its users
 LOST_TRIALS = 2  # times that a trial whose process died is started again
 
 
-def calibrate_alone(jobs: Sequence[Job], store: Store) -> dict[str, Calibration]:
+def calibrate_alone(jobs: Sequence[Job], store: Store) -> None:
     """Measure step times in a process that has all of a node's CPUs to itself.
 
     Args:
-        jobs: Calibrations that are due, one an arm; at least one.
+        jobs: Calibrations that are due, one a cost; at least one.
         store: Where the rows go.
 
-    Returns:
-        By arm.
-    """
+    Raises:
+        UsageError: If the results cannot be written.
+    """  # noqa: DOC502
     measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_calibrate)
-    measured: dict[str, Calibration] = ray.get(measure.remote(list(jobs), store.uri))
-    return measured
+    raise_first([ray.get(measure.remote(list(jobs), store.uri))])
 
 
-def _calibrate(jobs: Sequence[Job], uri: str) -> dict[str, Calibration]:
-    return execute_calibrations(jobs, Store(uri), Workers())
+def _calibrate(jobs: Sequence[Job], uri: str) -> str | None:
+    """Measure, and return why the results cannot be written, if so."""
+    try:
+        execute_calibrations(jobs, Store(uri), Workers())
+    except UsageError as error:
+        return str(error)
+    return None
 
 
-def run_trials(jobs: Sequence[Job], proposers: Mapping[str, Proposer], store: Store, scratch: Path) -> None:
-    """Do the trials that are due, as many at once as there are CPUs for.
+def run_trials(jobs: Sequence[Job], points: Points, store: Store, scratch: Path, judge: Any = None) -> None:  # noqa: ANN401
+    """Do the trials that are due, as many at once as there is room for; those with a live budget one on a node.
 
     Args:
         jobs: In the order in which they start; their hyperparameters are still to be proposed.
-        proposers: By arm.
+        points: Proposes them.
         store: Where the rows go.
         scratch: For Tune's own files, which nobody reads.
-    """
-    threads = max(job.run.num_threads for job in jobs)
-    gpus = min(1, num_gpus())
-    resources = {"cpu": threads, "gpu": gpus}
-    trainable = tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs), uri=store.uri), resources)
+        judge: Says which trial is pruned; ``None`` if none is.
+
+    Raises:
+        UsageError: If the results cannot be written.
+    """  # noqa: DOC502
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial that fails is a row, not pages
+    run = jobs[0].run
+    is_exclusive = run.budget.mode == "live"
+    cpus = largest_node_cpus() if is_exclusive else run.num_threads
+    gpus = run.gpus_per_worker if num_gpus() else 0.0
+    search = PlannedSearch(jobs, points, store, judge)
+    trial = tune.with_parameters(_trial, jobs=list(jobs), uri=store.uri, judge=judge)
     tuner = tune.Tuner(
-        trainable,
+        tune.with_resources(trial, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             metric="index",
             mode="max",
-            search_alg=PlannedSearch(jobs, proposers, store),
+            search_alg=search,
             num_samples=len(jobs),
-            max_concurrent_trials=max(1, min(num_cpus() // threads, num_gpus() or len(jobs))),
+            max_concurrent_trials=worker_slots(cpus, gpus),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(scratch / "tune"),
+            **storage_of(store, scratch),
+            callbacks=find_callbacks(),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=LOST_TRIALS),
         ),
     )
     tuner.fit()
+    raise_first([search.problem])
 
 
-def _trial(config: dict[str, Any], jobs: list[Job], uri: str) -> None:
+def _trial(config: dict[str, Any], jobs: list[Job], uri: str, judge: Any) -> None:  # noqa: ANN401
     """Do one trial in a reused actor; everything that it leaves behind is its row."""
     job = replace(jobs[config["index"]], hyperparameters=config["hyperparameters"])
     store = Store(uri)
     if not store.has(job.run.run_id, job.attempt):  # else its process died between its row and its report
-        execute(job, store, Workers())
+        try:
+            execute(job, store, Workers(), watch_for(judge, job.run))
+        except UsageError as error:  # the row cannot be written: the same would befall a second try, and other trials
+            tune.report({"index": config["index"], "problem": str(error)})
+            return
     row = store.read_run(job.run.run_id, job.attempt)
-    tune.report({"index": config["index"], "objective": objective(row, workloads.find(job.run.workload))})
+    tune.report({name: row[name] for name in _REPORTED} | {"index": config["index"]})
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]
@@ -88,15 +110,19 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
 
     Args:
         jobs: The plan.
-        proposers: By arm.
-        store: Where a trial whose process was lost for good is recorded.
+        points: Proposes the points.
+        store: Where finished trials are, and where one is recorded whose process was lost for good.
+        judge: Told of finished trials; ``None`` if none is pruned.
+
+    Attributes:
+        problem: Why the results cannot be written, which ends the sweep; ``None`` if they can.
     """
 
-    def __init__(self, jobs: Sequence[Job], proposers: Mapping[str, Proposer], store: Store) -> None:
+    problem: str | None = None
+
+    def __init__(self, jobs: Sequence[Job], points: Points, store: Store, judge: Any = None) -> None:  # noqa: ANN401
         super().__init__()
-        self._store = store
-        self._jobs = jobs
-        self._proposers = proposers
+        self._jobs, self._points, self._store, self._judge = jobs, points, store, judge
         self._next = itertools.count()
         self._under_way: dict[str, Job] = {}
 
@@ -114,12 +140,11 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
             Place in the plan and hyperparameters, or that all are given out.
         """
         index = next(self._next)
-        if index >= len(self._jobs):
+        if index >= len(self._jobs) or self.problem:
             return str(Searcher.FINISHED)
-        run = self._jobs[index].run
-        assert run.trial is not None
-        point = self._proposers[run.arm.name].propose(run.trial)
-        self._under_way[trial_id] = replace(self._jobs[index], hyperparameters=point)
+        job = self._jobs[index]
+        point = self._points.propose(job.run)
+        self._under_way[trial_id] = replace(job, hyperparameters=point)
         return {"index": index, "hyperparameters": point}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -131,12 +156,20 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
             error: Whether its process was lost for good.
         """
         job = self._under_way.pop(trial_id)
-        run = job.run
-        assert run.trial is not None
-        if error and not self._store.has(run.run_id, job.attempt):
-            record_failure(job, self._store, f"its process died {LOST_TRIALS + 1} times")
-        value = None if error or result is None else result.get("objective")
-        self._proposers[run.arm.name].observe(run.trial, value)
+        try:
+            if error and not self._store.has(job.run.run_id, job.attempt):
+                record_failure(job, self._store, f"its process died {LOST_TRIALS + 1} times")
+        except UsageError as problem:
+            self.problem = str(problem)
+        self.problem = self.problem or (result or {}).get("problem")
+        if self._store.has(job.run.run_id, job.attempt):
+            self._observe(job)
+
+    def _observe(self, job: Job) -> None:
+        row = self._store.read_run(job.run.run_id, job.attempt)
+        self._points.observe(job.run, row)
+        if self._judge is not None:
+            self._judge.finish.remote(job.run.run_id, row)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: what is done is in the store.

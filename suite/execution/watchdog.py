@@ -75,6 +75,20 @@ def start_time(pid: int) -> str | None:
     return fields[19] if fields else None
 
 
+def is_running(pid: int, started: str | None) -> bool:
+    """Tell whether a process is still there, and is no zombie.
+
+    Args:
+        pid: Of the process.
+        started: What :func:`start_time` said of it.
+
+    Returns:
+        Whether it runs.
+    """
+    fields = _stat(pid)
+    return fields is not None and fields[19] == started and fields[0] not in {"Z", "X"}
+
+
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/<pid>/stat`` from the state on, which follows the name in parentheses."""
     try:

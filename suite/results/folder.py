@@ -1,11 +1,14 @@
 """A directory on a local disk or an object store, whose files appear whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from pyarrow import fs
 
 from suite.errors import UsageError
+
+TEMPORARY = ".tmp"  # how the names of files end that are being written
 
 
 class Folder:
@@ -26,13 +29,17 @@ class Folder:
             try:
                 self._fs, self._root = fs.FileSystem.from_uri(uri)
             except (OSError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                raise UsageError(f"{uri!r} is not a URI that pyarrow.fs can open: {reason}") from error
+                raise UsageError(f"{uri!r} is not a URI that pyarrow.fs can open: {_one_line(error)}") from error
 
     @property
     def is_local(self) -> bool:
         """Whether it is on a local file system."""
         return isinstance(self._fs, fs.LocalFileSystem)
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The file system that it is on."""
+        return self._fs
 
     def path(self, name: str = "") -> str:
         """Return a path inside the directory.
@@ -44,6 +51,17 @@ class Folder:
             As the file system spells it.
         """
         return str(PurePosixPath(self._root, name))
+
+    def shown(self, name: str = "") -> str:
+        """Return a path inside the directory as people know it.
+
+        Args:
+            name: Below the root.
+
+        Returns:
+            The path on a local disk; else a URI without what a person need not, or must not, see: keys and options.
+        """
+        return self.path(name) if self.is_local else f"{self.uri.partition('://')[0]}://{self.path(name)}"
 
     def names(self, folder: str = "", suffix: str = "") -> list[str]:
         """List the files of a folder.
@@ -61,7 +79,7 @@ class Folder:
         try:
             found = self._fs.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
         except OSError as error:
-            raise UsageError(f"{self.path(folder)!r} cannot be listed: {error}") from error
+            raise UsageError(f"{self.shown(folder)!r} cannot be listed: {_one_line(error)}") from error
         return sorted(info.base_name for info in found if info.base_name.endswith(suffix))
 
     def has(self, name: str) -> bool:
@@ -79,7 +97,7 @@ class Folder:
         try:
             return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
         except OSError as error:
-            raise UsageError(f"{self.path(name)!r} cannot be looked for: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"{self.shown(name)!r} cannot be looked for: {_one_line(error)}") from error
 
     def read(self, name: str) -> bytes:
         """Read a file.
@@ -97,10 +115,10 @@ class Folder:
             with self._fs.open_input_stream(self.path(name), compression=None) as stream:
                 return bytes(stream.read())
         except OSError as error:
-            raise UsageError(f"{self.path(name)!r} cannot be read: {error}") from error
+            raise UsageError(f"{self.shown(name)!r} cannot be read: {_one_line(error)}") from error
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all: locally fsync and rename, one PUT on an object store.
+        """Write a file, whole or not at all: locally fsync and rename, else an upload that shows when complete.
 
         Args:
             name: Below the root.
@@ -117,7 +135,7 @@ class Folder:
             with self._fs.open_output_stream(path) as stream:
                 stream.write(content)
         except OSError as error:
-            raise UsageError(f"{path!r} cannot be written: {error}") from error
+            raise UsageError(f"{self.shown(name)!r} cannot be written: {_one_line(error)}") from error
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there.
@@ -132,14 +150,38 @@ class Folder:
             try:
                 self._fs.delete_file(self.path(name))
             except OSError as error:
-                raise UsageError(f"{self.path(name)!r} cannot be removed: {error}") from error
+                raise UsageError(f"{self.shown(name)!r} cannot be removed: {_one_line(error)}") from error
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it, if it is there.
+
+        Args:
+            name: Below the root.
+
+        Raises:
+            UsageError: If it cannot be removed.
+        """
+        try:
+            if self._fs.get_file_info(self.path(name)).type == fs.FileType.Directory:
+                self._fs.delete_dir(self.path(name))
+        except OSError as error:
+            raise UsageError(f"{self.shown(name)!r} cannot be removed: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _write_and_rename(path: str, content: bytes) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary = f"{path}.{os.getpid()}{TEMPORARY}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(temporary)
+        raise

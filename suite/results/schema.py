@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,30 @@ RUNS = (
     Column(
         "data_version", _STR, "tells the workload's data from others of the same name; null where the name says it all"
     ),
-    Column("arm", _STR, "name of the optimizer configuration under comparison"),
+    Column(
+        "arm",
+        _STR,
+        "name of the optimizer configuration under comparison; '(default)' or '(transferred)' behind it says where the "
+        "hyperparameters come from, if not from its own sweep",
+    ),
     Column("optimizer", _STR, "name in the optimizer registry, or package.module:SPEC"),
     Column("purpose", _STR, "tune, race, calibrate or single"),
     Column("trial", _INT, "number within the sweep of this arm, from 0; null outside a sweep"),
+    Column(
+        "source",
+        _STR,
+        "where the hyperparameters come from: sampled, winner (of the sweep), default (of the optimizer), transferred "
+        "(the winner on another workload) or fixed (by the arm)",
+    ),
+    Column("sampler", _STR, "what proposed the hyperparameters of a trial; else null"),
+    Column("pruner", _STR, "what could stop the trial early: asha or median; null if nothing could"),
+    Column("search_space", _STR, "what was searched when the trial was proposed, as JSON; null outside a sweep"),
+    Column(
+        "num_tuning_trials", _INT, "trials of the sweep that a race's winner was chosen from, 0 for defaults; else null"
+    ),
+    Column(
+        "tuning_time_s", _FLOAT, "training time that those trials took together, measured; 0 for defaults; else null"
+    ),
     Column("seed", _INT, "seed of initialization, data order and model randomness"),
     Column("num_workers", _INT, "data-parallel workers"),
     Column("num_threads", _INT, "CPU threads per worker"),

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from suite.errors import UsageError
-from suite.results.folder import Folder
+from suite.results.folder import TEMPORARY, Folder
 from suite.results.schema import KEY, SCHEMA_VERSION, TABLES, arrow_schema
 
 _LONG_TABLES = ("epochs", "steps", "metrics")
@@ -227,8 +227,10 @@ class Store:
     def fold(self) -> None:
         """Fold the finished runs into one file per table; what was folded and is written is then removed.
 
-        A crash at any moment leaves every run in at least one place; ``load`` reads each once.
+        A crash at any moment leaves every run in at least one place; ``load`` reads each once. One process folds.
         """
+        for name in self.folder.names("runs", TEMPORARY):  # of a process that was killed while it wrote
+            self.folder.remove(f"runs/{name}")
         attempts = self.unfolded()
         for table, content in self._tables(tuple(TABLES)).items() if attempts else ():
             self.folder.write(f"tables/{table}.parquet", _to_parquet(content))

@@ -23,6 +23,7 @@ from suite.training.schedule import lr_factor
 from suite.training.workers import Workers
 
 Probe = Callable[[nn.Module, Optimizer], dict[str, float]]
+Watch = Callable[[float, float], bool]
 
 CHECKPOINT_INTERVAL_S = 30.0  # of training time; quicker runs start again
 CHECK_INTERVAL = (
@@ -73,6 +74,7 @@ def train(
     step_s: float | None = None,
     checkpoints: Checkpoints | None = None,
     probes: Sequence[Probe] = (),
+    watch: Watch | None = None,
 ) -> Outcome:
     """Train a task until its budget is spent; a collective call where there are several workers.
 
@@ -84,6 +86,8 @@ def train(
         step_s: Calibrated seconds per step, where the budget is a calibrated time.
         checkpoints: Where a stopped run goes on from; rank 0's counts.
         probes: Called at evaluations on rank 0, outside the clock.
+        watch: Told at evaluations, on rank 0 and outside the clock, the fraction of the budget used and the validation
+            metric; says whether the run is to be pruned.
 
     Returns:
         The outcome; times are maxima over the workers.
@@ -93,7 +97,7 @@ def train(
     with clock.account("warmup"):
         _warm_up(task, workers)
     training = _Training(
-        task, limit, clock, workers, started=started, step_s=step_s, checkpoints=checkpoints, probes=probes
+        task, limit, clock, workers, started=started, step_s=step_s, checkpoints=checkpoints, probes=probes, watch=watch
     )
     training.restore()
     return training.run()
@@ -123,9 +127,12 @@ class _Training:
         step_s: float | None,
         checkpoints: Checkpoints | None,
         probes: Sequence[Probe],
+        watch: Watch | None,
     ) -> None:
         self.task, self.limit, self.clock, self.workers = task, limit, clock, workers
         self.step_s, self.checkpoints, self.probes = step_s, checkpoints, probes
+        self.watch = watch
+        self.frac_used = 0.0
         self.batches = batches_of(task, workers)
         self.assembly = Assembly(task, workers)
         self.outcome = Outcome()
@@ -143,6 +150,7 @@ class _Training:
         """Train to the end of the budget, to divergence, or to the target."""
         self.clock.resume()
         while (frac := self.limit.frac_used(self.progress["step"])) is not None:
+            self.frac_used = frac
             self._step(frac)
             step = self.progress["step"]
             is_evaluation = step % self.eval_interval == 0
@@ -251,7 +259,17 @@ class _Training:
         if self.task.run.stop_at_target and metric is not None and self.task.workload.reaches(metric):
             self.outcome.status = "target_reached"
             return True
+        if self._is_pruned(metric):
+            self.outcome.status = "pruned"
+            return True
         return False
+
+    def _is_pruned(self, metric: float | None) -> bool:
+        """Ask rank 0's watch whether the run is to stop early; a collective call where there is one."""
+        frac = self.progress["step"] / self.limit.num_steps if isinstance(self.limit, StepLimit) else self.frac_used
+        if self.watch is None or metric is None or frac >= 1:
+            return False
+        return self.workers.share(self.watch(frac, metric) if self.workers.rank == 0 else False)
 
     def _epoch_row(self, train_s: float) -> tuple[dict[str, Any], dict[str, float]]:
         """Return the row of an evaluation, and the workload's further metrics by name."""

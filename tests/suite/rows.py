@@ -46,4 +46,4 @@ def long_rows(value=0.0):
 def planned_row(run, **changes):
     """Return the row of a planned run."""
     names = ("study", "workload", "purpose", "trial", "seed")
-    return run_row(run.run_id, arm=run.arm.name, **{name: getattr(run, name) for name in names}) | changes
+    return run_row(run.run_id, arm=run.label, **{name: getattr(run, name) for name in names}) | changes

@@ -43,7 +43,7 @@ def snapshot(path):
 BAD = [
     # arguments, what the line says
     ("run digitz", "unknown study 'digitz'; known: digits"),
-    ("sweep digitz", "unknown study 'digitz'; known: digits, or the path of a .py file"),
+    ("sweep digitz", "unknown study 'digitz'; known: digits, hparam_budget, .*, or the path of a .py file"),
     ("race digitz", "unknown study 'digitz'"),
     ("report digitz", "results/digitz' is not a results directory"),
     ("query digitz", "results/digitz' is not a results directory"),
@@ -114,6 +114,10 @@ BAD = [
     ("report foreign", "foreign' is not a results directory: it has no study.json"),
     ("query foreign", "foreign' is not a results directory"),
     ("query nowhere://x", "is not a URI"),
+    ("sweep --retry diverged", "unknown status to retry 'diverged'; known: failed"),
+    ("sweep --set tune.sampler=grid", "arm 'sgd': the sampler 'grid' needs a set of choices.*lr, momentum is a range"),
+    ("sweep --set tune.space=vast", "arm 'sgd': sgd has no search space 'vast'; known: default"),
+    ("sweep --set tune.num_trials=0", "num_trials must be >= 1, but got 0"),
     ("query --table run", "unknown table 'run'; known: epochs, metrics, runs, steps"),
     ("query --columns colour", "unknown column 'colour'"),
     ("query --columns ''", "unknown column ''"),
@@ -189,8 +193,14 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("digits: ")
     assert lines[2].startswith("tune: 20 runs (4s, calibrated) on 1 worker")
-    assert "80 s of training, after 4 calibrations" in lines[2]
-    assert lines[3].startswith("race: 8 runs (12s, calibrated) on 2 worker")
+    assert "80 s of training" in lines[2]
+    assert lines[2].endswith(", after 4 calibrations")
+    assert (
+        lines[3].split()
+        == "protocol fair: equal trials and equal time for every arm; sampler sobol, space default".split()
+    )
+    assert lines[4].split() == "sgd: lr 0.001 to 1 (log), momentum 0 to 0.99".split()
+    assert lines[8].startswith("race: 8 runs (12s, calibrated) on 2 worker")
     assert snapshot(folder) == before
 
 

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -7,10 +6,11 @@ from optimizers import Categorical, Float
 from suite.config import Arm, Budget
 from suite.errors import UsageError
 from suite.execution import conduct as module
-from suite.execution.conduct import _exclusive, best_point, check, conduct, do_single, due, outdated, winners
+from suite.execution.conduct import check, conduct, do_single
 from suite.execution.cost import estimate
+from suite.plan import calibrations, expand, race_runs, tuning_runs
 from suite.results import Store
-from suite.study import Race, Study, Tuning, calibrations, expand, race_runs, tuning_runs
+from suite.study import Race, Study, Tuning
 from tests.suite import tiny
 from tests.suite.rows import planned_row
 
@@ -49,57 +49,6 @@ def finished(runs, results):
     return {run.run_id: result(run, *told) for run, told in zip(runs, results, strict=True)}
 
 
-def test_what_is_due_is_the_plan_less_what_is_done_in_order():
-    runs = expand(make_study())
-    rows = {run.run_id: {} for run in runs[1::2]} | {"of another plan": {}}
-    assert due(runs, rows) == runs[::2]
-    assert due(runs, {}) == runs
-
-
-SGD_TRIALS = [run for run in tuning_runs(make_study()) if run.arm.name == "sgd"]
-BESTS = {
-    # metric, loss, status of each trial; the winner
-    "metric": ([(0.5,), (0.9,), (0.7,)], 1),
-    "tie: lower loss": ([(0.9, 0.3), (0.9, 0.1), (0.9, 0.2)], 1),
-    "tie: earlier trial": ([(0.5, 0.1), (0.9, 0.2), (0.9, 0.2)], 1),
-    "diverged": ([(0.5,), (None, None, "diverged"), (0.4,)], 0),
-    "failed": ([(0.5,), (0.9, 0.1, "failed"), (0.6,)], 2),
-    "target reached": ([(0.5,), (0.6,), (0.96, 0.1, "target_reached")], 2),
-    "none": ([(None, None, "diverged")] * 3, None),
-}
-
-
-@pytest.mark.parametrize(("results", "winner"), BESTS.values(), ids=BESTS)
-def test_the_best_trial(results, winner):
-    point = best_point(SGD_TRIALS, finished(SGD_TRIALS, results))
-    assert point == (None if winner is None else {"lr": LRS[winner], "momentum": 0.5})
-
-
-def test_the_best_trial_of_a_metric_to_minimize(monkeypatch):
-    workload = replace(tiny.MLP, metric_goal="minimize")
-    monkeypatch.setattr(module.workloads, "find", lambda _: workload)
-    assert best_point(SGD_TRIALS, finished(SGD_TRIALS, [(0.5,), (0.2,), (0.7,)]))["lr"] == LRS[1]
-
-
-def test_the_winners_of_all_arms():
-    study = make_study()
-    rows = {}
-    for run in tuning_runs(study):
-        rows[run.run_id] = result(run, 0.1 * run.trial, 1.0, "completed" if run.arm.name == "sgd" else "diverged")
-    assert winners(study, rows) == {"sgd": {"lr": LRS[2], "momentum": 0.5}, "adam": None}
-
-
-def test_without_a_sweep_the_arms_values_win():
-    assert winners(make_study(tune=None), {}) == {"sgd": {}, "adam": {}}
-
-
-def test_no_winner_before_all_trials_are_done():
-    study = make_study()
-    rows = {run.run_id: result(run) for run in tuning_runs(study)[:-1]}
-    with pytest.raises(UsageError, match="arm 'adam' has no winner yet: 1 of 3 trials are missing.*--given adam.lr"):
-        winners(study, rows)
-
-
 CHECKED = {
     "fine": ({}, None),
     "workload": ({"workload": "digitz"}, "unknown workload 'digitz'; known: cifar.*, digits, "),
@@ -116,6 +65,12 @@ CHECKED = {
     "upper edge": ({"momentum": Float(low=0.5, high=1.5)}, "momentum must be .* 1.5"),
     "choice": ({"momentum": Categorical(choices=(0.5, 2.0))}, "momentum must be .* 2.0"),
     "searched": ({"beta": Float(low=0, high=1)}, "no hyperparameter 'beta'"),
+    "grid of a range": ({"tune": Tuning(budget=STEPS, sampler="grid")}, "arm 'sgd': the sampler 'grid' needs.*lr"),
+    "grid too small": (
+        {"tune": Tuning(budget=STEPS, sampler="grid", space="paper-cnn", num_trials=17)},
+        "arm 'adam': the grid of lr has 16 points, but 17 trials are planned",
+    ),
+    "space": ({"tune": Tuning(budget=STEPS, space="vast")}, "arm 'sgd': sgd has no search space 'vast'"),
     "shards": ({"race": Race(budget=STEPS, num_workers=3)}, "multiple of num_workers"),
     "batch": ({"batch_size": 1000}, "batch_size must be <= the 200 training samples"),
 }
@@ -131,17 +86,6 @@ def test_a_study_that_cannot_be_done_is_refused_before_it_starts(changes, messag
     else:
         with pytest.raises(UsageError, match=message):
             check(make_study(**changes))
-
-
-def test_one_process_at_a_time_works_on_the_same_results(tmp_path):
-    store, elsewhere = Store(tmp_path, "tiny"), Store(tmp_path / "elsewhere", "tiny")
-    store.create()
-    with _exclusive(store):
-        with pytest.raises(UsageError, match="another fisherbench is at work"), _exclusive(Store(tmp_path)):
-            pytest.fail("a second one was let in")
-    elsewhere.create()
-    with _exclusive(store), _exclusive(elsewhere):
-        pass  # free again, and another place has a lock of its own
 
 
 @pytest.fixture
@@ -162,18 +106,6 @@ def test_a_study_that_is_done_starts_nothing(store, monkeypatch):
     assert store.folder.has("optuna.journal")
 
 
-def test_a_race_is_outdated_once_another_point_wins():
-    study = make_study(tune=Tuning(budget=STEPS, num_trials=3))
-    shorter = make_study(tune=Tuning(budget=STEPS, num_trials=2))
-    races = race_runs(study)
-    assert races == race_runs(shorter)  # how long the sweep is does not change what a race is
-    rows = {run.run_id: result(run, 0.5) for run in tuning_runs(shorter)} | {run.run_id: raced(run) for run in races}
-    assert outdated(shorter, races, rows) == []
-    assert outdated(study, races, rows) == []  # not known before the third trials are done
-    rows |= {run.run_id: result(run, 0.6 if run.arm.name == "sgd" else 0.4) for run in tuning_runs(study)[-2:]}
-    assert outdated(study, races, rows) == [run for run in races if run.arm.name == "sgd"]
-
-
 def test_an_outdated_race_is_run_again_as_the_next_attempt(store, monkeypatch, tmp_path):
     study, queued = make_study(), []
     for run in tuning_runs(study):
@@ -181,7 +113,7 @@ def test_an_outdated_race_is_run_again_as_the_next_attempt(store, monkeypatch, t
     for run in race_runs(study):
         store.write(raced(run, lr=LRS[1] if run.arm.name == "adam" else LRS[2]), {})
     monkeypatch.setattr("suite.execution.group.run_queue", lambda costs, jobs, *_: queued.extend(jobs))
-    module._race(study, race_runs(study), store, tmp_path, print)
+    module._race(study, store, tmp_path, print, ())
     assert [(job.run.arm.name, job.run.seed, job.attempt) for job in queued] == [("sgd", 1, 2), ("sgd", 2, 2)]
     assert {job.hyperparameters["lr"] for job in queued} == {LRS[1]}
 
@@ -240,6 +172,9 @@ def test_what_a_study_would_cost():
         "tiny: Which?",
         "workload mlp; arms sgd, adam",
         "tune: 6 runs (10 steps) on 1 worker(s) x 1 thread(s)",
+        "      protocol paper: equal trials and epochs for every arm; sampler sobol, space default",
+        "      sgd: lr 0.001 to 1 (log), momentum 0 to 0.99",
+        "      adam: lr 0.0001 to 0.1 (log)",
         "race: 4 runs (4s, calibrated) on 2 worker(s) x 1 thread(s), 16 s of training, after 2 calibrations",
     ]
     assert len(estimate(study, ("race",))) == 3

@@ -19,8 +19,8 @@ from suite.execution.execute import (
     seconds_of,
     stored_calibrations,
 )
+from suite.plan import calibrations
 from suite.results import SCHEMA_VERSION, Store
-from suite.study import calibrations
 from suite.training import calibration, loop
 from suite.training.calibration import Calibration
 from suite.training.workers import Workers

@@ -294,6 +294,23 @@ def test_a_run_may_stop_at_its_target():
     assert outcome.columns["time_to_target_s"] == outcome.epochs[-1]["budget_time_s"]
 
 
+def test_a_watch_may_prune_a_run_at_an_evaluation_but_not_at_its_end():
+    seen = []
+
+    def watch(frac, metric):
+        seen.append((round(frac, 2), metric))
+        return len(seen) == 2
+
+    outcome = run(tiny.task(), limit=4 * STEPS_PER_EPOCH, watch=watch)
+    assert outcome.status == "pruned"
+    assert outcome.columns["num_steps"] == 2 * STEPS_PER_EPOCH
+    assert seen == [(0.25, outcome.epochs[0]["val_metric"]), (0.5, outcome.columns["val_metric"])]
+
+    seen.clear()
+    assert run(tiny.task(), limit=2 * STEPS_PER_EPOCH, watch=watch).status == "completed"
+    assert len(seen) == 1
+
+
 def test_the_splits_of_the_paper():
     task = tiny.task(workload=tiny.EASY, splits="paper", stop_at_target=True)
     outcome = run(task, 30)
