@@ -1,12 +1,13 @@
 """What to distrust in a study: one check a function, each yielding sentences for the summary."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from reports import text
-from reports.frames import LOST, Frames, race_runs, read_json, times
+from reports import stats, text
+from reports.frames import LOST, Frames, race_runs, read_json, times, tune_runs
 from reports.race import Race
 from reports.sweep import Search
 from suite.results import INPUT_BOUND
@@ -16,6 +17,8 @@ MAX_DRIFT = 0.10
 MAX_OVERSHOOT = 0.02  # of the budget
 MAX_LOAD_BESIDE = 1.0  # processes beside our own workers
 CONSTANT_SPREAD = 1.1  # 95th over 5th percentile of the preconditioner
+MAX_SENTENCES = 3  # of one kind, an arm each; more arms share one
+MANY_PAIRS = 15  # of arms, tested together: those of six arms
 MIN_LEVELS = 4  # distinct values of the metric, to call their smallest gap its grain
 
 
@@ -38,6 +41,7 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
     yield from _seeds(result)
     yield from _grain(frames)
     yield from _edges(searches)
+    yield from _pruning(frames, searches)
     yield from _constant_preconditioner(frames)
     yield from _drift(frames)
     yield from _input_bound(frames)
@@ -56,10 +60,15 @@ def _missing(frames: Frames, planned: int | None) -> Iterator[str]:
 def _below_target(result: Race) -> Iterator[str]:
     """Yield the arms whose mean misses the target."""
     metric = result.metric
-    for standing in result.standings:
-        if standing.metric.n and not metric.meets(standing.metric.mean):
-            score = text.estimate(standing.metric)
-            yield f"{standing.arm} did not reach target {metric.target:g}: its mean test {metric.name} is {score}."
+    short = [s for s in result.standings if s.metric.n and not metric.meets(s.metric.mean)]
+    if len(short) > MAX_SENTENCES:
+        scores = ", ".join(f"{standing.arm} {text.number(standing.metric.mean)}" for standing in short)
+        num_arms = text.count(len(result.standings), "arm")
+        yield f"{len(short)} of {num_arms} did not reach target {metric.target:g} in mean test {metric.name}: {scores}."
+        return
+    for standing in short:
+        score = text.estimate(standing.metric)
+        yield f"{standing.arm} did not reach target {metric.target:g}: its mean test {metric.name} is {score}."
 
 
 def _lost(frames: Frames) -> Iterator[str]:
@@ -96,6 +105,12 @@ def _seeds(result: Race) -> Iterator[str]:
             f"Fewer than {SEEDS_FOR_CLAIMS} seeds an arm ({fewest}): intervals assume normal seeds, and only large "
             "differences can be resolved."
         )
+    tested = sum(math.isfinite(pair.p_value) for pair in result.comparisons)
+    if tested > MANY_PAIRS:
+        yield (
+            f"{tested} pairs of arms are tested together, so that Holm's correction resolves a first pair only at "
+            f"p < {text.number(stats.ALPHA / tested, 2)}: a study of fewer arms, or of more seeds, resolves more."
+        )
     if fewest < max(counts.values()):
         yield f"Arms have different numbers of race runs ({text.listing(f'{a} {n}' for a, n in counts.items())})."
 
@@ -117,11 +132,43 @@ def _grain(frames: Frames) -> Iterator[str]:
 
 
 def _edges(searches: tuple[Search, ...]) -> Iterator[str]:
-    """Yield the best points that lie at an end of what was tried."""
-    for search in searches:
-        for name, end in search.edges.items():
-            value = text.number(float(search.hyperparameters[name]))
-            yield f"{search.arm}: the best {name} ({value}) is the {end} tried; the optimum may lie outside."
+    """Yield the best points that lie on an edge of what was searched, then what there is to do."""
+    found = [search for search in searches if search.edges]
+    for search in found:
+        where = text.listing(f"the best {_edge(search, name, end)}" for name, end in search.edges.items())
+        yield f"{search.arm}: {where}: the optimum may lie outside."
+    kinds = {"choices" in search.space[name] for search in found for name in search.edges}
+    if False in kinds:
+        again = "again " if any(search.extended for search in found) else ""
+        more = "A higher tune.max_extensions" if again else "`--set tune.max_extensions=1`"
+        yield f"{more} lets a sweep go on {again}beyond the edges of its ranges, where the optimizer takes such values."
+    if True in kinds:
+        yield "A set of values is not extended by itself: add values beyond its end."
+
+
+def _edge(search: Search, name: str, end: str) -> str:
+    """Return on which edge of what the best value of a hyperparameter lies."""
+    atom, value = search.space[name], text.number(float(search.hyperparameters[name]))
+    if "choices" in atom:
+        which = {"low": "smallest", "high": "largest"}[end]
+        return f"{name} ({value}) is the {which} of the values searched ({text.listing(map(str, atom['choices']))})"
+    which = {"low": "lower", "high": "upper"}[end]
+    low, high = (text.number(atom[bound]) for bound in ("low", "high"))
+    return f"{name} ({value}) lies on the {which} edge of the space searched ({low} to {high})"
+
+
+def _pruning(frames: Frames, searches: tuple[Search, ...]) -> Iterator[str]:
+    """Yield that trials could be stopped early, and how many of which arms were."""
+    pruners = sorted(tune_runs(frames)["pruner"].dropna().unique())
+    stopped = [f"{s.arm} {s.num_pruned} of {s.num_trials}" for s in searches if s.num_pruned]
+    if stopped:
+        yield (
+            f"The pruner {' or '.join(pruners) or '(not named)'} stopped trials early: {text.listing(stopped)}. An "
+            "early loss misleads where the learning rate still falls, so a good trial may be among them; the tuning "
+            "time of these arms is shorter for it."
+        )
+    elif pruners:
+        yield f"The pruner {' or '.join(pruners)} could stop trials early; it stopped none."
 
 
 def _constant_preconditioner(frames: Frames) -> Iterator[str]:

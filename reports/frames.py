@@ -4,7 +4,8 @@ Numbers are float64 with NaN for "null", whatever the source stored, so that no 
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,10 @@ import pandas as pd
 from suite.results.schema import TABLES
 
 LOST = ("diverged", "out_of_memory", "failed")
+FINISHED = ("completed", "target_reached")  # the statuses that can win a search
+
+_OPTIONS = re.compile(r"( \w+=\S+)+$")
+_SOURCE = re.compile(r" \((default|transferred)\)$")
 
 
 class Tables(Protocol):
@@ -45,7 +50,8 @@ class Frames:
         epochs: Their evaluations.
         steps: Their sampled steps.
         metrics: Their diagnostics.
-        arms: All arms of the study, sorted: the order that fixes each arm's colour and symbol.
+        arms: All arms of the study, sorted: the order that fixes each arm's colour and symbol. Those of which several
+            costs were calibrated are there once, without their options.
     """
 
     runs: pd.DataFrame
@@ -103,12 +109,14 @@ def prepare(tables: Tables) -> Frames:
         _complete(getattr(tables, name), name).merge(last, on=["run_id", "attempt"])
         for name in ("epochs", "steps", "metrics")
     )
-    return Frames(runs, epochs, steps, metrics, tuple(sorted(runs["arm"].dropna().unique())))
+    return Frames(runs, epochs, steps, metrics, tuple(_arms(runs)))
 
 
 def by_workload(frames: Frames) -> Iterator[tuple[str, Frames]]:
-    """Yield (workload, its frames) in the order of the names; arms keep the order of the whole study."""
-    for workload, runs in frames.runs.groupby("workload"):
+    """Yield (workload, its frames), those with a race first, then by name; arms keep the order of the whole study."""
+    raced = set(race_runs(frames)["workload"])
+    groups = sorted(frames.runs.groupby("workload"), key=lambda group: (group[0] not in raced, str(group[0])))
+    for workload, runs in groups:
         epochs, steps, metrics = (
             table[table["run_id"].isin(runs["run_id"])] for table in (frames.epochs, frames.steps, frames.metrics)
         )
@@ -135,14 +143,34 @@ def race_runs(frames: Frames) -> pd.DataFrame:
 
 
 def tune_runs(frames: Frames) -> pd.DataFrame:
-    """Return the trials, with the metric that selects among them as ``score``: NaN if the trial was lost.
+    """Return the trials, with the metric that selects among them as ``score``: NaN if the trial did not finish.
 
     The score is the validation metric at the end, or the test metric for ``splits="paper"``, which has no validation.
+    A trial that was stopped early (``is_pruned``) is not lost (``is_lost``), but its metric is one of half a training
+    and no candidate for the best.
     """
     runs = frames.runs[frames.runs["purpose"] == "tune"].copy()
     score = runs["val_metric"].where(runs["splits"] != "paper", runs["test_metric"])
-    runs["score"] = score.where(~runs["status"].isin(LOST) & np.isfinite(score))
+    runs["score"] = score.where(runs["status"].isin(FINISHED) & np.isfinite(score))
+    runs["is_pruned"] = runs["status"] == "pruned"
+    runs["is_lost"] = runs["score"].isna() & ~runs["is_pruned"]
     return runs
+
+
+def is_tuning_only(frames: Frames) -> bool:
+    """Return whether there are trials and no race, as on the other workload of a transfer."""
+    return race_runs(frames).empty and not tune_runs(frames).empty
+
+
+def calibrated_arm(name: str, arms: Collection[str]) -> str:
+    """Return the arm behind the name of a calibration: ``adam`` of ``adam foreach=True``, if there is such an arm."""
+    origin = _OPTIONS.sub("", name)
+    return name if name in arms or origin not in arms else origin
+
+
+def base_arm(arm: str) -> str:
+    """Return the arm behind an entry of the race: ``adam`` of ``adam (default)``."""
+    return _SOURCE.sub("", arm)
 
 
 def calibrations(frames: Frames) -> pd.DataFrame:
@@ -169,6 +197,13 @@ def _complete(frame: pd.DataFrame, table: str) -> pd.DataFrame:
             full[column.name] = pd.to_numeric(full[column.name], errors="coerce").astype("float64")
     full["attempt"] = full["attempt"].fillna(1.0)
     return full
+
+
+def _arms(runs: pd.DataFrame) -> list[str]:
+    """Return the arms; the cost variants of one count as it."""
+    is_calibration = runs["purpose"] == "calibrate"
+    trained, calibrated = ({*runs.loc[rows, "arm"].dropna()} for rows in (~is_calibration, is_calibration))
+    return sorted(trained | {calibrated_arm(name, trained) for name in calibrated})
 
 
 def _first(values: pd.Series) -> Any:

@@ -11,10 +11,10 @@ from plotly.offline import get_plotlyjs
 from reports import tables
 from reports.figures import FIGURES
 from reports.figures.base import FigureSpec
-from reports.frames import Frames, Metric, Tables, by_workload, prepare
+from reports.frames import Frames, Metric, Tables, by_workload, is_tuning_only, prepare
 from reports.provenance import provenance as provenance_table
 from reports.race import race
-from reports.summary import Summary, summarize
+from reports.summary import Summary, summary_of
 from reports.sweep import sweep
 from reports.tables import Table
 
@@ -30,11 +30,11 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What the page says about one workload."""
+    """What the page says about one workload: under ``first`` the leaderboard, or what stands in for it."""
 
     workload: str
     summary: Summary
-    leaderboard: Table
+    first: Table
     drawings: tuple[Drawing, ...]
     tables: tuple[Table, ...]
 
@@ -74,19 +74,26 @@ def render(
 
 
 def _section(workload: str, frames: Frames, planned: int | None) -> Section:
-    """Return everything about one workload."""
+    """Return everything about one workload; where it was tuned and not raced, nothing of a race."""
     result, searches = race(frames), sweep(frames)
-    metric = result.metric.name
+    metric, is_tuned_only = result.metric, is_tuning_only(frames)
+    winners = tables.winners(searches, metric.name)
+    pairs = (
+        tables.comparisons(f"test {metric.name}", result.comparisons),
+        tables.comparisons("test loss", result.loss_comparisons),
+        winners,
+    )
+    optional = (tables.searched(searches), tables.further_metrics(frames))
     return Section(
         workload,
-        summarize(frames, planned=planned),
-        tables.leaderboard(result),
-        tuple(_drawing(spec, frames, result.metric) for spec in FIGURES.values()),
+        summary_of(frames, result, searches, planned),
+        winners if is_tuned_only else tables.leaderboard(result),
+        tuple(
+            _drawing(spec, frames, metric) for spec in FIGURES.values() if not (is_tuned_only and spec.is_of_the_race)
+        ),
         (
-            tables.comparisons(f"test {metric}", result.comparisons),
-            tables.comparisons("test loss", result.loss_comparisons),
-            tables.winners(searches, metric),
-            *(table for table in (tables.further_metrics(frames),) if table.rows),
+            *(() if is_tuned_only else pairs),
+            *(table for table in optional if table.rows),
             tables.calibration(frames),
             tables.time_spent(frames),
             tables.statuses(frames),

@@ -16,6 +16,9 @@ COLUMNS = {
     "num_threads": "Threads per worker",
     "batch_size": "Batch size",
     "budget": "Budget",
+    "sampler": "Sampler",
+    "pruner": "Pruner",
+    "source": "Source of the hyperparameters",
     "schedule": "Schedule",
     "splits": "Splits",
     "sync_batchnorm": "Synchronized BatchNorm",
@@ -43,6 +46,9 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from flatten(value, f"{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(part, Mapping) for part in value):
+            for number, part in enumerate(value):
+                yield from flatten(part, f"{name}.{part.get('name', number)}.")
         elif isinstance(value, list | tuple):
             yield name, ", ".join(map(str, value))
         else:

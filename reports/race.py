@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reports import stats
-from reports.frames import Frames, Metric, metric_of, race_runs
+from reports import stats, text
+from reports.frames import Frames, Metric, base_arm, metric_of, race_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ class Standing:
         num_runs: All race runs, lost ones too.
         num_lost: Diverged, out of memory, failed, or without a finite metric.
         num_reached: Runs whose validation metric reached the target.
+        source: Where its hyperparameters come from, as in the results; None where these do not say.
+        num_tuning_trials: Trials behind them: 0 for defaults, NaN where the results do not say.
+        tuning_time_s: Measured training time of those trials.
     """
 
     arm: str
@@ -36,6 +39,14 @@ class Standing:
     num_runs: int
     num_lost: int
     num_reached: int
+    source: str | None
+    num_tuning_trials: float
+    tuning_time_s: float
+
+    @property
+    def base(self) -> str:
+        """The arm that it is an entry of: ``adam`` of ``adam (default)``."""
+        return base_arm(self.arm) if self.source in {"default", "transferred"} else self.arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,22 @@ class Race:
         return tuple(standing for standing in self.standings if not standing.num_lost)
 
 
+def verdict(comparison: stats.Comparison) -> str:
+    """Return whether a pair is resolved, in the words of the tables."""
+    if comparison.excluded:
+        return "not tested: lost runs"
+    if not math.isfinite(comparison.p_holm):
+        return "not tested: fewer than two common seeds"
+    return "resolved" if comparison.resolved else "not resolved"
+
+
+def time_to_target(standing: Standing) -> str:
+    """Return the time to the target; without a mean where a run did not reach it, since that mean would flatter."""
+    if standing.num_reached == standing.num_runs:
+        return f"{text.estimate(standing.time_to_target_s)} s"
+    return f"reached in {standing.num_reached} of {text.count(standing.num_runs, 'run')}"
+
+
 def race(frames: Frames) -> Race:
     """Return the standings and comparisons of the race runs.
 
@@ -69,17 +96,22 @@ def race(frames: Frames) -> Race:
     Returns:
         Empty standings if there are no race runs.
     """
-    runs, metric = race_runs(frames), metric_of(frames)
-    standings = [_standing(str(arm), group) for arm, group in runs.groupby("arm")]
-    standings.sort(key=lambda s: (s.num_lost, -metric.sign * s.metric.mean if s.metric.n else math.inf))
-    arms = [standing.arm for standing in standings]
-    lost = [standing.arm for standing in standings if standing.num_lost]
+    runs, metric, order = race_runs(frames), metric_of(frames), standings(frames)
+    arms = [standing.arm for standing in order]
+    lost = [standing.arm for standing in order if standing.num_lost]
     return Race(
         metric,
-        tuple(standings),
+        order,
         tuple(stats.compare_all(by_seed(runs, "test_metric", arms), sign=metric.sign, exclude=lost)),
         tuple(stats.compare_all(by_seed(runs, "test_loss", arms), sign=-1, exclude=lost)),
     )
+
+
+def standings(frames: Frames) -> tuple[Standing, ...]:
+    """Return the arms of the race in order: fewest lost runs, then best mean."""
+    sign = metric_of(frames).sign
+    found = [_standing(str(arm), group) for arm, group in race_runs(frames).groupby("arm")]
+    return tuple(sorted(found, key=lambda s: (s.num_lost, -sign * s.metric.mean if s.metric.n else math.inf)))
 
 
 def by_seed(runs: pd.DataFrame, column: str, arms: list[str]) -> pd.DataFrame:
@@ -100,4 +132,7 @@ def _standing(arm: str, runs: pd.DataFrame) -> Standing:
         num_runs=len(runs),
         num_lost=int(runs["is_lost"].sum()),
         num_reached=int(np.isfinite(runs["time_to_target_s"]).sum()),
+        source=next(iter(runs["source"].dropna()), None),
+        num_tuning_trials=float(runs["num_tuning_trials"].max()),
+        tuning_time_s=float(runs["tuning_time_s"].max()),
     )

@@ -8,6 +8,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -160,13 +161,17 @@ def detectable_difference(std: float, n: int, *, alpha: float = ALPHA) -> float:
     Returns:
         In the metric's unit; NaN where std or n do not define it (n < 2, or no variance).
     """
-    if n < 2 or not std > 0:
-        return math.nan
+    return _detectable_effect(n, alpha) * std if n >= 2 and std > 0 else math.nan
+
+
+@cache  # the same for every pair of a table
+def _detectable_effect(n: int, alpha: float) -> float:
+    """Return the effect, in standard deviations, that n >= 2 pairs resolve with 80 % probability."""
     upper = 1.0
     while power_of_paired_test(upper, n, alpha=alpha) < POWER:
         upper *= 2
     effect = optimize.brentq(lambda e: power_of_paired_test(e, n, alpha=alpha) - POWER, 0.0, upper, xtol=1e-9)
-    return float(effect) * std
+    return float(effect)
 
 
 def seeds_needed(difference: float, std: float, *, alpha: float = ALPHA) -> int | None:

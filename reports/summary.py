@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reports import text
+from reports.costs import costs
 from reports.distrust import cautions
-from reports.frames import Frames, calibrations, race_runs
-from reports.race import Race, Standing, race
+from reports.frames import Frames, is_tuning_only, metric_of
+from reports.race import Race, race, time_to_target, verdict
 from reports.stats import Comparison
 from reports.sweep import Search, sweep
+
+MAX_LINES = 6  # rivals that get a line each; more share one
+MAX_FASTEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Summary:
         winner: The arm that won, None if no arm is resolved against all others.
         headline: One or two sentences.
         results: Who won by how much, loss and time to the target.
-        costs: Of the search, the race and an epoch.
+        costs: Of the search and what it bought, the race and an epoch.
         cautions: What to distrust.
     """
 
@@ -44,13 +48,27 @@ def summarize(frames: Frames, *, planned: int | None = None) -> Summary:
     Returns:
         The summary; with no runs at all it says so.
     """
-    result, searches = race(frames), sweep(frames)
+    return summary_of(frames, race(frames), sweep(frames), planned)
+
+
+def summary_of(frames: Frames, result: Race, searches: tuple[Search, ...], planned: int | None = None) -> Summary:
+    """Return the summary of runs whose race and searches are known.
+
+    Args:
+        frames: Prepared frames of one workload.
+        result: Its race.
+        searches: Its searches.
+        planned: How many runs were planned, where the caller knows.
+
+    Returns:
+        The summary.
+    """
     winner = find_winner(result)
     return Summary(
         winner,
-        _headline(result, winner),
+        _tuning_headline(frames, searches) if is_tuning_only(frames) else _headline(result, winner),
         tuple(_results(result)),
-        tuple(_costs(frames, searches)),
+        tuple(costs(frames, result, searches)),
         tuple(cautions(frames, result, searches, planned)),
     )
 
@@ -60,15 +78,6 @@ def find_winner(result: Race) -> str | None:
     if len(result.complete) < 2:
         return None
     return None if _unbeaten(result) else result.complete[0].arm
-
-
-def verdict(comparison: Comparison) -> str:
-    """Return whether a pair is resolved, in the words of the tables."""
-    if comparison.excluded:
-        return "not tested: lost runs"
-    if not math.isfinite(comparison.p_holm):
-        return "not tested: fewer than two common seeds"
-    return "resolved" if comparison.resolved else "not resolved"
 
 
 def _against_leader(result: Race) -> list[Comparison]:
@@ -81,6 +90,20 @@ def _unbeaten(result: Race) -> list[str]:
     """Return the arms against which the leader is not resolved to be better."""
     sign = result.metric.sign
     return [c.second for c in _against_leader(result) if not (c.resolved and sign * c.difference > 0)]
+
+
+def _tuning_headline(frames: Frames, searches: tuple[Search, ...]) -> str:
+    """Return the headline where arms were tuned and none raced; it names no winner."""
+    metric = metric_of(frames)
+    found = [search for search in searches if math.isfinite(search.best_score)]
+    if not found:
+        return "Tuned, not raced: no trial ran to its end."
+    best = max(found, key=lambda search: metric.sign * search.best_score)
+    score = f"validation {metric.name} {text.number(best.best_score, 4)}"
+    return (
+        f"Tuned, not raced: the best trial of all is one of {best.arm} ({score}). Single trials, on the split that "
+        "selected them, do not rank arms."
+    )
 
 
 def _headline(result: Race, winner: str | None) -> str:
@@ -104,15 +127,18 @@ def _headline(result: Race, winner: str | None) -> str:
         return f"No winner: {leader.arm} {reason}, so there is nothing to test it against ({score}).{shortfall}"
     return (
         f"No winner: not resolved. {leader.arm} has the best {score}, but noise could explain its lead over "
-        f"{text.listing(_unbeaten(result))}.{shortfall}"
+        f"{text.names(_unbeaten(result), 'arm')}.{shortfall}"
     )
 
 
 def _results(result: Race) -> Iterator[str]:
     """Yield what the race says beyond the headline."""
     if result.complete:
-        for comparison in _against_leader(result):
-            yield _comparison_line(comparison, result)
+        pairs = _against_leader(result)
+        if len(pairs) <= MAX_LINES:
+            yield from (_comparison_line(pair, result) for pair in pairs)
+        else:
+            yield from _grouped_lines(pairs, result)
     for standing in result.standings:
         if standing.num_lost:
             yield (
@@ -140,6 +166,21 @@ def _comparison_line(comparison: Comparison, result: Race) -> str:
     return line
 
 
+def _grouped_lines(pairs: list[Comparison], result: Race) -> Iterator[str]:
+    """Yield how the leader stands against many arms: a line a verdict."""
+    for outcome in dict.fromkeys(map(verdict, pairs)):
+        group = [pair for pair in pairs if verdict(pair) == outcome]
+        seen = ", ".join(f"{pair.second} {text.difference(pair.difference)}" for pair in group)
+        number = "each" if len(group) == len(pairs) else str(len(group))
+        line = f"{group[0].first} against {number} of {text.count(len(pairs), 'other arm')}: {outcome}. Its mean test "
+        line += f"{result.metric.name} minus theirs: {seen}."
+        sizes = [pair.detectable for pair in group if math.isfinite(pair.detectable)]
+        if outcome == "not resolved" and sizes:
+            low, high = (text.number(size, 2) for size in (min(sizes), max(sizes)))
+            line += f" The smallest differences that these seeds could have resolved are {low} to {high}, by pair."
+        yield line
+
+
 def _loss_line(result: Race) -> Iterator[str]:
     """Yield which arm has the lowest test loss, and against whom that is resolved."""
     known = sorted((s for s in result.complete if s.loss.n), key=lambda s: s.loss.mean)
@@ -152,7 +193,7 @@ def _loss_line(result: Race) -> Iterator[str]:
     line = f"Lowest mean test loss: {best} with {text.estimate(known[0].loss)}"
     for outcome, wanted in (("resolved", True), ("not resolved", False)):
         rivals = [standing.arm for standing in known[1:] if pairs[standing.arm].resolved is wanted]
-        line += f"; {outcome} against {text.listing(rivals)}" if rivals else ""
+        line += f"; {outcome} against {text.names(rivals, 'arm')}" if rivals else ""
     yield line + "."
 
 
@@ -160,31 +201,12 @@ def _time_line(result: Race) -> Iterator[str]:
     """Yield how long each arm took to the target."""
     if not math.isfinite(result.metric.target) or not result.standings:
         return
-    items = "; ".join(f"{s.arm} {time_to_target(s)}" for s in result.standings)
-    yield f"Seconds to validation {result.metric.name} {result.metric.target:g} (not tested): {items}."
-
-
-def time_to_target(standing: Standing) -> str:
-    """Return the time to the target; without a mean where a run did not reach it, since that mean would flatter."""
-    if standing.num_reached == standing.num_runs:
-        return f"{text.estimate(standing.time_to_target_s)} s"
-    return f"reached in {standing.num_reached} of {text.count(standing.num_runs, 'run')}"
-
-
-def _costs(frames: Frames, searches: tuple[Search, ...]) -> Iterator[str]:
-    """Yield what search, race and an epoch cost."""
-    if searches:
-        items = "; ".join(
-            f"{s.arm} {text.seconds(s.training_s)} in {text.count(s.num_trials, 'trial')}" for s in searches
-        )
-        yield f"Search, training time: {items}."
-    runs = race_runs(frames)
-    if runs["budget_time_s"].notna().any():
-        yield f"Race, training time: {text.seconds(runs['budget_time_s'].sum())} in {text.count(len(runs), 'run')}."
-    measured = calibrations(frames)
-    for workers in sorted(measured["num_workers"].dropna().unique()):
-        rows = measured[measured["num_workers"] == workers]
-        steps = rows.groupby("arm")["step_s"].min().sort_values()
-        if len(steps) > 1:
-            ratios = ", ".join(f"{arm} {ratio:.2f}" for arm, ratio in (steps / steps.iloc[0]).items())
-            yield f"Cost of an epoch on {text.count(int(workers), 'worker')}, relative to the cheapest arm: {ratios}."
+    shown, start = result.standings, f"Seconds to validation {result.metric.name} {result.metric.target:g} (not tested"
+    if len(shown) > MAX_LINES:
+        reached = [s for s in shown if s.num_reached == s.num_runs]
+        if not reached:
+            yield f"No arm reached validation {result.metric.name} {result.metric.target:g} in every run."
+            return
+        shown = tuple(sorted(reached, key=lambda s: s.time_to_target_s.mean)[:MAX_FASTEST])
+        start += f"; the fastest of {text.count(len(reached), 'arm')} that reached it in every run"
+    yield f"{start}): {'; '.join(f'{s.arm} {time_to_target(s)}' for s in shown)}."

@@ -8,8 +8,7 @@ import pandas as pd
 
 from reports import stats
 from reports.frames import Frames, metric_of, read_json, tune_runs
-
-MIN_TRIALS_FOR_EDGES = 3  # with fewer, every value is an extreme
+from suite.results.spaces import edges, hull
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +18,15 @@ class Search:
     Args:
         arm: Its name.
         num_trials: Trials, lost ones too.
-        num_lost: Diverged, out of memory or failed.
-        training_s: Budget time of all its trials.
-        best_score: Selection metric of the best trial, NaN if all are lost.
-        best_trial: Its number; None if all are lost.
-        hyperparameters: The best trial's.
-        edges: Hyperparameters whose best value is the smallest or largest tried → ``smallest`` or ``largest``.
+        num_lost: Diverged, out of memory, failed, or without a finite score.
+        num_pruned: Stopped early by the pruner.
+        training_s: Measured training time of all its trials.
+        best_score: Selection metric of the best trial, NaN if none finished.
+        best_trial: Its number; None if none finished.
+        hyperparameters: The best trial's: those searched, or all where the space is not known.
+        space: All that its trials searched, as :mod:`suite.results.spaces` has it; empty for results that do not say.
+        extended: Hyperparameters of which later trials searched a moved range.
+        edges: Hyperparameters whose best value lies on an edge of the space → ``low`` or ``high``.
         lr_basin_decades: Decades of learning rate within 2 % of the best score.
         divergence_rate: Share of its trials that diverged.
     """
@@ -32,10 +34,13 @@ class Search:
     arm: str
     num_trials: int
     num_lost: int
+    num_pruned: int
     training_s: float
     best_score: float
     best_trial: int | None
     hyperparameters: dict[str, Any]
+    space: dict[str, dict[str, Any]]
+    extended: tuple[str, ...]
     edges: dict[str, str]
     lr_basin_decades: float
     divergence_rate: float
@@ -47,30 +52,34 @@ def sweep(frames: Frames) -> tuple[Search, ...]:
     return tuple(_search(str(arm), trials, sign) for arm, trials in runs.groupby("arm"))
 
 
-def points(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the numeric hyperparameters of the trials, those that vary: a row a trial, a column a hyperparameter."""
-    records = [read_json(text) for text in trials["hyperparameters"]]
-    table = pd.DataFrame(records, index=trials.index).select_dtypes("number")
-    return table.loc[:, table.nunique() > 1].astype("float64")
-
-
 def _search(arm: str, trials: pd.DataFrame, sign: int) -> Search:
     """Return the search of one arm from its trials."""
-    scores = trials["score"].to_numpy()
-    best = _best(trials, sign)
+    best, spaces = _best(trials, sign), _spaces(trials)
     row = None if best is None else trials.iloc[best]
+    space = hull(spaces)
+    values = {} if row is None else read_json(row["hyperparameters"])
+    point = {name: values[name] for name in space or values if name in values}
     return Search(
         arm,
         num_trials=len(trials),
-        num_lost=int(np.isnan(scores).sum()),
-        training_s=float(trials["budget_time_s"].sum()),
+        num_lost=int(trials["is_lost"].sum()),
+        num_pruned=int(trials["is_pruned"].sum()),
+        training_s=float(trials["train_time_s"].sum(min_count=1)),
         best_score=np.nan if row is None else float(row["score"]),
         best_trial=None if row is None or np.isnan(row["trial"]) else int(row["trial"]),
-        hyperparameters={} if row is None else read_json(row["hyperparameters"]),
-        edges={} if best is None else _edges(points(trials), best),
-        lr_basin_decades=stats.basin_width(trials["lr"], scores, sign=sign),
+        hyperparameters=point,
+        space=space,
+        extended=tuple(name for name, atom in space.items() if any(other.get(name) != atom for other in spaces)),
+        edges=edges(space, point),
+        lr_basin_decades=stats.basin_width(trials["lr"], trials["score"], sign=sign),
         divergence_rate=stats.divergence_rate(list(trials["status"])),
     )
+
+
+def _spaces(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what each trial searched; nothing if one does not say, since its space could be the larger."""
+    spaces = [read_json(space) for space in trials["search_space"]]
+    return spaces if all(spaces) else []
 
 
 def _best(trials: pd.DataFrame, sign: int) -> int | None:
@@ -78,12 +87,3 @@ def _best(trials: pd.DataFrame, sign: int) -> int | None:
     keys = pd.DataFrame({"score": -sign * trials["score"], "loss": trials["val_loss"], "trial": trials["trial"]})
     ranked = keys.reset_index(drop=True).dropna(subset="score").sort_values(["score", "loss", "trial"])
     return int(ranked.index[0]) if len(ranked) else None
-
-
-def _edges(tried: pd.DataFrame, best: int) -> dict[str, str]:
-    """Return which hyperparameters of the trial in row ``best`` are extremes of what was tried."""
-    if len(tried) < MIN_TRIALS_FOR_EDGES:
-        return {}
-    values = {str(name): column.to_numpy() for name, column in tried.items()}
-    ends = {"smallest": np.nanmin, "largest": np.nanmax}
-    return {name: end for name, x in values.items() for end, extreme in ends.items() if x[best] == extreme(x)}

@@ -1,15 +1,14 @@
 """The tables of a report, as text ready to print: numbers rounded and with their units."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reports import text
 from reports.frames import Frames, calibrations, race_runs, times
-from reports.race import Race
+from reports.race import Race, Standing, time_to_target, verdict
 from reports.stats import Comparison
-from reports.summary import time_to_target, verdict
 from reports.sweep import Search
 
 
@@ -34,6 +33,7 @@ def leaderboard(result: Race) -> Table:
     """Return the standings, with whether each arm is resolved against the best one."""
     best = result.standings[0].arm if result.standings else ""
     pairs = {c.second: verdict(c) for c in result.comparisons if c.first == best}
+    has_tuning = any(math.isfinite(s.num_tuning_trials) for s in result.standings)
     rows = (
         (
             s.arm,
@@ -43,6 +43,7 @@ def leaderboard(result: Race) -> Table:
             text.estimate(s.loss),
             time_to_target(s),
             f"{s.num_runs - s.num_lost} of {s.num_runs}",
+            *([_tuning(s)] if has_tuning else []),
         )
         for s in result.standings
     )
@@ -51,9 +52,10 @@ def leaderboard(result: Race) -> Table:
     columns = ("Arm", f"Test {name}", "95 % interval", "Against the best", "Test loss", f"Time to {goal}")
     return Table(
         "Leaderboard",
-        (*columns, "Runs that count"),
+        (*columns, "Runs that count", *(["Tuned with"] if has_tuning else [])),
         tuple(rows),
-        f"Mean ± standard deviation over seeds; {name}: {result.metric.good}. The order says nothing where the table "
+        _sources(result)
+        + f"Mean ± standard deviation over seeds; {name}: {result.metric.good}. The order says nothing where the table "
         "says “not resolved”. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost "
         "runs stand below those that did not, and are not tested.",
     )
@@ -91,9 +93,9 @@ def winners(searches: tuple[Search, ...], metric_name: str) -> Table:
             s.arm,
             text.NOTHING if s.best_trial is None else str(s.best_trial),
             text.number(s.best_score, 4),
-            ", ".join(_setting(name, value, s.edges.get(name)) for name, value in s.hyperparameters.items()),
+            ", ".join(f"{name} = {_value(value)}" for name, value in s.hyperparameters.items()),
             text.number(s.lr_basin_decades, 2),
-            f"{s.num_trials} ({s.num_lost} lost)",
+            _trials(s),
             text.number(100 * s.divergence_rate, 2) + " %",
             text.seconds(s.training_s),
         )
@@ -104,9 +106,26 @@ def winners(searches: tuple[Search, ...], metric_name: str) -> Table:
         "Tuning winners",
         (*columns, "Trials", "Diverged", "Training time"),
         tuple(rows),
-        "The best trial of each search by its validation result at the end; these settings race. Basin: decades of "
-        "learning rate between the trials within 2 % of the best score, a lower bound with few trials. Smallest or "
-        "largest tried: the optimum may lie outside the searched range.",
+        "The best trial of each search by its validation result at the end; a race takes its settings. Only trials "
+        "that ran to their end can be best. Basin: decades of learning rate between the trials within 2 % of the best "
+        "score, a lower bound with few trials. Training time: measured, of all trials of the arm.",
+    )
+
+
+def searched(searches: tuple[Search, ...]) -> Table:
+    """Return the space that each arm's trials searched, where the results say it."""
+    rows = (
+        (s.arm, name, *_atom(atom, is_extended=name in s.extended), _best(s, name))
+        for s in searches
+        for name, atom in s.space.items()
+    )
+    return Table(
+        "What was searched",
+        ("Arm", "Hyperparameter", "From", "To", "Scale or choices", "Best"),
+        tuple(rows),
+        "All that the arm's trials were drawn from; what is not listed was not tuned. On an edge: within 5 % of the "
+        "end of a range on its scale, or the first or last of three numbers or more; the optimum may lie outside. "
+        "Extended: later trials searched beyond the range that the sweep began with; both are in it.",
     )
 
 
@@ -185,7 +204,48 @@ def _seeds(comparison: Comparison) -> str:
     return text.NOTHING if comparison.seeds_needed is None else f"{comparison.seeds_needed:,}"
 
 
-def _setting(name: str, value: Any, edge: str | None) -> str:
-    """Return a hyperparameter with its value, and whether that is an extreme."""
-    shown = text.number(value) if isinstance(value, float) else str(value)
-    return f"{name} = {shown}" + (f" ({edge} tried)" if edge else "")
+def _sources(result: Race) -> str:
+    """Return what the names of the entries say, where an arm has several."""
+    meanings = {
+        "default": "“(default)”: with the optimizer's own default values, not tuned",
+        "transferred": "“(transferred)”: with the winner of the sweep on another workload",
+    }
+    found = [meaning for source, meaning in meanings.items() if source in {s.source for s in result.standings}]
+    return f"{'; '.join(found)}; else with the winner of the arm's own sweep here. " if found else ""
+
+
+def _tuning(standing: Standing) -> str:
+    """Return the sweep behind an entry of the race."""
+    if not math.isfinite(standing.num_tuning_trials):
+        return text.NOTHING
+    if not standing.num_tuning_trials:
+        return "nothing"
+    return f"{text.count(int(standing.num_tuning_trials), 'trial')}, {text.seconds(standing.tuning_time_s)}"
+
+
+def _trials(search: Search) -> str:
+    """Return how many trials an arm had, and how many of them did not run to their end."""
+    short = {"lost": search.num_lost, "stopped early": search.num_pruned}
+    items = ", ".join(f"{number} {how}" for how, number in short.items() if number)
+    return f"{search.num_trials} ({items})" if items else str(search.num_trials)
+
+
+def _atom(atom: Mapping[str, Any], *, is_extended: bool) -> tuple[str, str, str]:
+    """Return the ends of a hyperparameter's space and its scale, or its choices."""
+    if "choices" in atom:
+        return text.NOTHING, text.NOTHING, ", ".join(map(_value, atom["choices"]))
+    scale = "logarithmic" if atom["log"] else "linear"
+    return _value(atom["low"]), _value(atom["high"]), f"{scale}, extended" if is_extended else scale
+
+
+def _best(search: Search, name: str) -> str:
+    """Return the best value of a hyperparameter, and on which edge of the space it lies."""
+    if name not in search.hyperparameters:
+        return text.NOTHING
+    edge = {"low": " (on the lower edge)", "high": " (on the upper edge)"}.get(search.edges.get(name, ""), "")
+    return _value(search.hyperparameters[name]) + edge
+
+
+def _value(value: Any) -> str:
+    """Return a hyperparameter's value."""
+    return text.number(value) if isinstance(value, float) else str(value)

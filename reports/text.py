@@ -1,12 +1,13 @@
 """Numbers as a reader wants them: rounded to what they carry, with their unit."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reports.stats import Estimate
 
 NOTHING = "–"
 MAX_DECIMALS = 6
+MAX_NAMES = 6
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -68,6 +69,11 @@ def listing(items: Iterable[str]) -> str:
     """Return items as ``a, b and c``."""
     *head, last = [*items] or [NOTHING]
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def names(items: Sequence[str], noun: str) -> str:
+    """Return a few items as a listing, many as their number."""
+    return listing(items) if len(items) <= MAX_NAMES else count(len(items), noun)
 
 
 def _decimals(scale: float) -> int:

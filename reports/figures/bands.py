@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.base import LOST_SYMBOL, ArmStyle, add_target, arm_styles, empty, label, log_axis, panels
+from reports.figures.base import (
+    LOST_SYMBOL,
+    ArmStyle,
+    add_target,
+    arm_styles,
+    empty,
+    label,
+    log_axis,
+    make_room,
+    panels,
+)
 from reports.frames import Frames, Metric, metric_of, race_runs
 
 MAX_POINTS = 200  # a curve: more than a column of the page has distinguishable positions
@@ -95,7 +105,7 @@ def plot_curves(data: Curves, x_title: str) -> go.Figure:
     add_target(figure, data.metric)
     figure.update_yaxes(range=_late_range(data), row=1)
     figure.update_yaxes(**log_axis(data.lines.loc[data.lines["quantity"] == "val_loss", "mean"]), row=2)
-    return figure
+    return make_room(figure, data.lines["arm"].unique())
 
 
 def add_band(figure: go.Figure, lines: pd.DataFrame, arm: str, style: ArmStyle, *, row: int, show_name: bool) -> None:

@@ -3,6 +3,7 @@
 Colours of text and grid are left to the page's script, which knows whether the reader prefers light or dark.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,18 +13,25 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reports.frames import Frames, Metric
+from reports.frames import Frames, Metric, base_arm
 
 # Okabe and Ito (2008), without black and yellow, which vanish on a dark or a light page.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#8A8A8A")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "pentagon", "cross", "hexagram")
+HATCHES = ("", "/", ".")  # of bars, which have no dash
 LOST_SYMBOL = "x"
 NEUTRAL = "#8A8A8A"
 PANEL_PX = 230
 ROW_PX = 40
+DENSE_ROW_PX = 30
+MAX_AIRY_ROWS = 8
+LEGEND_LINE_PX = 19
+FRAME_LEGEND_LINES = 2  # that the frame has room for
+COLUMN_PX = 420  # of the page, about: what a line of the legend has on a narrow screen
+LETTER_PX, MARK_PX = 6.5, 50
 FRAME_PX = 90
-MAX_LABELLED_DECADES = 3
+MAX_LABELLED_DECADES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class FigureSpec:
         data: Pure function of the frames.
         plot: Draws what ``data`` returned; never raises for empty data.
         note: How to read it, in a sentence or two.
+        is_of_the_race: Whether it shows race runs alone, so that it is left out where arms were only tuned.
     """
 
     name: str
@@ -45,6 +54,7 @@ class FigureSpec:
     data: Callable[[Frames], Any]
     plot: Callable[[Any], go.Figure]
     note: str
+    is_of_the_race: bool = False
 
     def draw(self, frames: Frames) -> go.Figure:
         """Return the figure of these frames."""
@@ -58,6 +68,7 @@ class ArmStyle:
     color: str
     dash: str
     symbol: str
+    hatch: str = ""
 
     @property
     def band(self) -> str:
@@ -69,7 +80,10 @@ class ArmStyle:
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     """Return the style of each arm, by its place among all arms of the study.
 
-    The cycles have lengths 7, 5 and 8, so that no two of the first 35 arms share colour and dash.
+    An arm and its entries of other sources, ``adam`` and ``adam (default)``, share colour and symbol and differ in
+    dash; then solid is the winner in the race, and a colour's second arm goes on with other dashes. Where no arm has
+    several entries, the dashes tell arms apart too. No two of the first 14 arms with three entries each share colour
+    and dash, nor of the first 42 with one.
 
     Args:
         arms: All arms, in the fixed order of :class:`reports.frames.Frames`.
@@ -77,10 +91,20 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     Returns:
         A style an arm.
     """
-    return {
-        arm: ArmStyle(COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)])
-        for i, arm in enumerate(arms)
-    }
+    bases = list(dict.fromkeys(map(base_arm, arms)))
+    sources = sorted({arm.removeprefix(base_arm(arm)) for arm in arms})
+    styles = {}
+    for arm in arms:
+        place = bases.index(base_arm(arm))
+        lap = place // len(COLORS)
+        turn = sources.index(arm.removeprefix(base_arm(arm))) + len(sources) * lap
+        styles[arm] = ArmStyle(
+            COLORS[place % len(COLORS)],
+            DASHES[(turn if len(sources) > 1 else place) % len(DASHES)],
+            SYMBOLS[place % len(SYMBOLS)],
+            HATCHES[lap % len(HATCHES)],
+        )
+    return styles
 
 
 def label(text: object) -> str:
@@ -119,6 +143,19 @@ def empty(message: str) -> go.Figure:
     figure.update_yaxes(visible=False)
     figure.add_annotation(text=label(message), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     return figure
+
+
+def row_px(count: int) -> int:
+    """Return the height of a row of a list of arms: many stand closer."""
+    return ROW_PX if count <= MAX_AIRY_ROWS else DENSE_ROW_PX
+
+
+def make_room(figure: go.Figure, names: Iterable[str]) -> go.Figure:
+    """Return the figure, higher by the lines of a long legend, which would else be taken from its panels."""
+    widths = [MARK_PX + LETTER_PX * len(name) for name in names]
+    per_line = max(1, int(COLUMN_PX / max(widths, default=COLUMN_PX)))
+    lines = math.ceil(len(widths) / per_line)
+    return figure.update_layout(height=figure.layout.height + LEGEND_LINE_PX * max(0, lines - FRAME_LEGEND_LINES))
 
 
 def arm_rows(figure: go.Figure, names: Sequence[str], row: int) -> None:

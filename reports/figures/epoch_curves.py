@@ -25,4 +25,5 @@ FIGURE = FigureSpec(
     plot=plot,
     note="The same runs per pass over the training data. An arm that leads here and not over time makes better "
     "steps that cost too much; its curve ends earlier because fewer epochs fit the budget.",
+    is_of_the_race=True,
 )

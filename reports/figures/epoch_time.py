@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from reports.figures.base import NEUTRAL, ROW_PX, FigureSpec, arm_rows, arm_styles, empty, label, panels
-from reports.frames import Frames, calibrations
+from reports.figures.base import NEUTRAL, FigureSpec, arm_rows, arm_styles, empty, label, panels, row_px
+from reports.frames import Frames, calibrated_arm, calibrations
 from reports.text import count
 
 
@@ -47,9 +47,9 @@ def plot(data: EpochTime) -> go.Figure:
     if rows.empty:
         return empty("No calibrated step times yet.")
     titles = ["seconds per epoch", "milliseconds per step"]
-    figure = panels(["", ""], titles, panel_px=int(1.25 * ROW_PX) * len(rows), row_heights=[2, 3])
+    figure = panels(["", ""], titles, panel_px=int(1.25 * row_px(len(rows))) * len(rows), row_heights=[2, 3])
     styles = arm_styles(data.arms)
-    colors = [styles[arm].color for arm in rows["arm"]]
+    colors = [styles[calibrated_arm(arm, styles)].color for arm in rows["arm"]]
     places = np.arange(len(rows), dtype="float64")
     error = {"array": rows["epoch_high_s"] - rows["epoch_s"], "arrayminus": rows["epoch_s"] - rows["epoch_low_s"]}
     error_x = {**error, "thickness": 1, "color": NEUTRAL}

@@ -1,19 +1,23 @@
 """How the search went: best so far after each trial."""
 
+import math
 from typing import NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.base import FigureSpec, arm_styles, empty, label, panels
+from reports.figures.base import FigureSpec, arm_styles, empty, label, make_room, panels
 from reports.frames import Frames, Metric, metric_of, tune_runs
+
+MAX_TICKS = 12
 
 
 class History(NamedTuple):
     """The search of each arm, in order of trial numbers.
 
     Args:
-        trials: Columns arm, count (from 1), score (NaN if lost), best (so far; NaN before the first finite score).
+        trials: Columns arm, count (from 1), score (NaN if lost or stopped early), best (so far; NaN before the first
+            finite score).
         metric: The workload's metric.
         arms: All arms of the study.
     """
@@ -37,8 +41,8 @@ def data(frames: Frames) -> History:
 def plot(data: History) -> go.Figure:
     """Return the best so far drawn as steps, and each trial as a small marker."""
     if data.trials["score"].isna().all():
-        lost = len(data.trials)
-        return empty(f"All {lost} trials were lost." if lost else "No trials yet.")
+        count = len(data.trials)
+        return empty(f"None of {count} trials ran to its end." if count else "No trials yet.")
     figure = panels([f"validation {label(data.metric.name)}"], ["trials"], panel_px=300)
     for arm, style in arm_styles(data.arms).items():
         trials = data.trials[data.trials["arm"] == arm]
@@ -62,7 +66,8 @@ def plot(data: History) -> go.Figure:
             hovertemplate="best of the first %{x}: %{y:.4g}<extra></extra>",
             legendgroup=arm,
         )
-    return figure
+    figure.update_xaxes(dtick=math.ceil(data.trials["count"].max() / MAX_TICKS), tick0=0)
+    return make_room(figure, data.trials["arm"].unique())
 
 
 FIGURE = FigureSpec(
@@ -71,6 +76,7 @@ FIGURE = FigureSpec(
     good="{metric}; a line that is flat at its end is good: more trials would have found little.",
     data=data,
     plot=plot,
-    note="Line: best validation result of the first k trials. Small: single trials. A line that still moves at the "
-    "right end says that this arm was not tuned out.",
+    note="Line: best validation result of the first k trials. Small: single trials; those that were lost or "
+    "stopped early count and have no mark. A line that still moves at the right end says that this arm was not tuned "
+    "out.",
 )

@@ -7,9 +7,20 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.base import ROW_PX, ArmStyle, FigureSpec, arm_rows, arm_styles, empty, label, panels
-from reports.frames import Frames, Metric, race_runs
-from reports.race import Standing, race
+from reports.figures.base import (
+    MAX_AIRY_ROWS,
+    ROW_PX,
+    ArmStyle,
+    FigureSpec,
+    arm_rows,
+    arm_styles,
+    empty,
+    label,
+    panels,
+    row_px,
+)
+from reports.frames import Frames, Metric, metric_of, race_runs
+from reports.race import Standing, standings
 
 QUANTITIES = ("test_metric", "test_loss", "time_to_target_s")
 
@@ -33,28 +44,44 @@ class Leaderboard(NamedTuple):
 
 def data(frames: Frames) -> Leaderboard:
     """Return the estimates and the single seeds of the race."""
-    result = race(frames)
+    metric, found = metric_of(frames), standings(frames)
     columns = ["arm", "quantity", "mean", "low", "high", "note"]
-    rows = pd.DataFrame([row for s in result.standings for row in _rows(s)], columns=columns)
+    rows = pd.DataFrame([row for s in found for row in _rows(s)], columns=columns)
     seeds = race_runs(frames).melt(["arm", "seed"], list(QUANTITIES), var_name="quantity").dropna(subset="value")
-    return Leaderboard(rows, seeds, result.metric, frames.arms)
+    return Leaderboard(rows, seeds, metric, frames.arms)
 
 
 def plot(board: Leaderboard) -> go.Figure:
     """Return three panels with a row an arm."""
     if board.rows.empty:
         return empty("No race runs yet.")
-    arms = list(board.rows["arm"].unique())
-    titles = [f"test {label(board.metric.name)}", "test loss", "seconds to the target"]
-    figure = panels([""] * 3, titles, panel_px=ROW_PX * len(arms) + 10)
+    titles = (f"test {label(board.metric.name)}", "test loss", "seconds to the target")
+    lists = [_shown(board, quantity) for quantity in QUANTITIES]
+    shown = [(rows, title) for rows, title in zip(lists, titles, strict=True) if len(rows)]
+    heights = [_height(rows) for rows, _ in shown]
+    figure = panels(
+        [""] * len(shown), [title for _, title in shown], panel_px=sum(heights) // len(shown), row_heights=heights
+    )
     styles = arm_styles(board.arms)
-    for panel, quantity in enumerate(QUANTITIES, start=1):
-        rows = board.rows[board.rows["quantity"] == quantity]
+    for panel, (rows, _) in enumerate(shown, start=1):
         arm_rows(figure, [_row_name(arm, note) for arm, note in zip(rows["arm"], rows["note"], strict=True)], panel)
         for place, row in enumerate(rows.itertuples()):
-            is_seed = (board.seeds["arm"] == row.arm) & (board.seeds["quantity"] == quantity)
+            is_seed = (board.seeds["arm"] == row.arm) & (board.seeds["quantity"] == row.quantity)
             _add_arm(figure, row, board.seeds[is_seed], styles[str(row.arm)], place=place, panel=panel)
     return figure.update_layout(showlegend=False)
+
+
+def _shown(board: Leaderboard, quantity: str) -> pd.DataFrame:
+    """Return the rows of a panel; among many arms, those that never reached the target have none in its panel."""
+    rows = board.rows[board.rows["quantity"] == quantity]
+    if quantity != "time_to_target_s" or len(rows) <= MAX_AIRY_ROWS:
+        return rows
+    return rows[rows["arm"].isin(board.seeds.loc[board.seeds["quantity"] == quantity, "arm"])]
+
+
+def _height(rows: pd.DataFrame) -> int:
+    """Return the height of a panel; names of two lines stand apart however many there are."""
+    return (ROW_PX if (rows["note"] != "").any() else row_px(len(rows))) * len(rows) + 10
 
 
 def _rows(standing: Standing) -> Iterator[tuple[str, str, float, float, float, str]]:
@@ -111,5 +138,6 @@ FIGURE = FigureSpec(
     "Small: single seeds. The target is one of the validation metric, looked at once an epoch, so that seconds to "
     "it are coarser for arms with costlier epochs. Overlapping intervals do not decide; the paired tests in the tables "
     "do. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost runs stand below those that "
-    "did not.",
+    "did not. Among more than eight arms, those that never reached the target are left out of its panel.",
+    is_of_the_race=True,
 )

@@ -5,15 +5,16 @@ from typing import NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.base import ROW_PX, FigureSpec, arm_rows, arm_styles, empty, label, panels
-from reports.frames import Frames
+from reports.figures.base import FigureSpec, arm_rows, arm_styles, empty, label, panels, row_px
+from reports.frames import Frames, base_arm, calibrated_arm
 
 
 class Memory(NamedTuple):
     """The optimizer state of each arm.
 
     Args:
-        rows: Columns arm, state_bytes (the largest of its runs), ratio (over the bytes of the parameters).
+        rows: Columns arm, state_bytes (the largest of its runs), ratio (over the bytes of the parameters). Entries of
+            one arm that keep the same, as tuned and default do, are one row.
         arms: All arms of the study.
     """
 
@@ -29,7 +30,9 @@ def data(frames: Frames) -> Memory:
     rows = known.groupby("arm", as_index=False).agg(
         state_bytes=("optimizer_state_bytes", "max"), ratio=("ratio", "max")
     )
-    return Memory(rows, frames.arms)
+    base = [base_arm(calibrated_arm(arm, frames.arms)) for arm in rows["arm"]]
+    rows = rows.assign(base=base).drop_duplicates(["base", "state_bytes"], ignore_index=True)
+    return Memory(rows[["arm", "state_bytes", "ratio"]], frames.arms)
 
 
 def plot(data: Memory) -> go.Figure:
@@ -38,13 +41,13 @@ def plot(data: Memory) -> go.Figure:
     if rows.empty:
         return empty("No run has recorded its optimizer state yet.")
     styles = arm_styles(data.arms)
-    figure = panels([""], ["optimizer state ÷ bytes of the parameters"], panel_px=ROW_PX * len(rows) + 20)
+    figure = panels([""], ["optimizer state ÷ bytes of the parameters"], panel_px=row_px(len(rows)) * len(rows) + 20)
     figure.add_bar(
         x=rows["ratio"],
         y=list(range(len(rows))),
         orientation="h",
         width=0.6,
-        marker_color=[styles[arm].color for arm in rows["arm"]],
+        marker_color=[styles[calibrated_arm(arm, styles)].color for arm in rows["arm"]],
         text=[
             f"{ratio:.2f} ({size / 1e3:,.0f} kB)"
             for ratio, size in zip(rows["ratio"], rows["state_bytes"], strict=True)

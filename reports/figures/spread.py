@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.figures.bands import add_band, band
-from reports.figures.base import FigureSpec, arm_styles, empty, log_axis, panels
+from reports.figures.base import FigureSpec, arm_styles, empty, log_axis, make_room, panels
 from reports.frames import Frames, race_runs
 
 RATIOS = {
@@ -50,7 +50,7 @@ def plot(data: Spread) -> go.Figure:
             lines = data.lines[(data.lines["arm"] == arm) & (data.lines["quantity"] == quantity)]
             add_band(figure, lines, arm, style, row=row, show_name=row == 1)
         figure.update_yaxes(**log_axis(data.lines.loc[data.lines["quantity"] == quantity, "mean"]), row=row)
-    return figure.update_layout(showlegend=True)
+    return make_room(figure.update_layout(showlegend=True), data.lines["arm"].unique())
 
 
 FIGURE = FigureSpec(
@@ -62,4 +62,5 @@ FIGURE = FigureSpec(
     note="F̃ is what AdaFisher divides its step by. In the paper's numerics min-max normalization forces "
     "max F̃ ÷ min F̃ to (1+λ)/λ whatever the curvature, so there the lower panel shows the damping λ only: the ratio "
     "of percentiles is the one to read. The released numerics drift to a constant F̃ (ratio 1): SGD with momentum.",
+    is_of_the_race=True,
 )

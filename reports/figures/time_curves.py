@@ -26,4 +26,5 @@ FIGURE = FigureSpec(
     note="Line: mean over the race's seeds; band: from the lowest to the highest seed. The metric's axis leaves out "
     "the steep start; double-click for all of it. In a calibrated race the time is steps × calibrated seconds per "
     "step. Every arm's learning-rate schedule ends with the budget, so only the right end compares finished trainings.",
+    is_of_the_race=True,
 )

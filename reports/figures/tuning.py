@@ -1,5 +1,6 @@
 """Which hyperparameters mattered: Optuna's importances, on a study built in memory from the runs frame."""
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +9,11 @@ from typing import NamedTuple
 import optuna
 import pandas as pd
 import plotly.graph_objects as go
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from reports.figures.base import FigureSpec, arm_styles, empty, label, panels
-from reports.frames import Frames, metric_of, tune_runs
-from reports.sweep import points
+from reports.figures.base import FigureSpec, arm_styles, empty, label, make_room, panels
+from reports.frames import Frames, metric_of, read_json, tune_runs
 
 MIN_TRIALS = 8  # finished; below, the trees of fANOVA fit noise
 
@@ -49,6 +49,22 @@ def data(frames: Frames) -> Importances:
     return Importances(pd.DataFrame(rows, columns=["arm", "hyperparameter", "importance"]), skipped, frames.arms)
 
 
+def points(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the hyperparameters of the trials, those that vary: a row a trial, a column a hyperparameter.
+
+    Args:
+        trials: Tune runs.
+
+    Returns:
+        Numbers as float64; anything else as JSON, a category.
+    """
+    table = pd.DataFrame([read_json(text) for text in trials["hyperparameters"]], index=trials.index)
+    numbers = table.select_dtypes("number").astype("float64")
+    others = table.drop(columns=numbers.columns).map(json.dumps)
+    known = pd.concat([numbers, others], axis="columns")
+    return known.loc[:, known.nunique() > 1]
+
+
 def plot(data: Importances) -> go.Figure:
     """Return a group of bars a hyperparameter, a bar an arm."""
     reasons = "<br>".join(f"{label(arm)}: {reason}" for arm, reason in data.skipped.items())
@@ -68,14 +84,14 @@ def plot(data: Importances) -> go.Figure:
             y=[label(name) for name in rows["hyperparameter"]],
             name=label(arm),
             orientation="h",
-            marker_color=styles[arm].color,
+            marker={"color": styles[arm].color, "pattern": {"shape": styles[arm].hatch, "fillmode": "overlay"}},
             texttemplate="%{x:.2f}",
             textposition="auto",
             insidetextanchor="start",
             hovertemplate="%{fullData.name}: %{x:.2f}<extra></extra>",
         )
     figure.update_yaxes(categoryorder="array", categoryarray=[label(name) for name in names])
-    return figure.update_layout(legend_traceorder="reversed")
+    return make_room(figure.update_layout(legend_traceorder="reversed"), shown)
 
 
 def _importances(tried: pd.DataFrame, score: pd.Series, *, maximize: bool) -> dict[str, float]:
@@ -90,8 +106,10 @@ def _importances(tried: pd.DataFrame, score: pd.Series, *, maximize: bool) -> di
     return {name: float(share) for name, share in shares.items()}
 
 
-def _distribution(values: pd.Series) -> FloatDistribution:
-    """Return the range of what was tried, logarithmic if it spans more than a decade."""
+def _distribution(values: pd.Series) -> BaseDistribution:
+    """Return the range of what was tried, logarithmic if it spans more than a decade; of categories, their set."""
+    if values.dtype != "float64":
+        return CategoricalDistribution(sorted(values.unique()))
     low, high = float(values.min()), float(values.max())
     return FloatDistribution(low, high, log=low > 0 and math.log10(high / low) > 1)
 

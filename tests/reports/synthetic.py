@@ -88,6 +88,7 @@ def tune_of(arm: str, points: list[tuple[dict[str, float], float | None]]) -> li
             hyperparameters=json.dumps(hyperparameters),
             val_metric=score,
             budget_time_s=4.0,
+            train_time_s=4.0,
         )
         for trial, (hyperparameters, score) in enumerate(points)
     ]
@@ -115,11 +116,11 @@ def study(*, num_seeds: int = 3, num_trials: int = 12, rename: dict[str, str] | 
             row, curve = _race(arm, name, 100 + seed, rng)
             runs.append(row)
             epochs += curve
-            metrics += _spread(arm, row["run_id"], row["num_steps"])
+            metrics += spread_of(arm, row["run_id"], row["num_steps"])
     return TableSet(runs=runs, epochs=epochs, metrics=metrics)
 
 
-def _common(arm: str, name: str) -> dict[str, Any]:
+def common(arm: str, name: str) -> dict[str, Any]:
     step_s, state = ARMS[arm][2:]
     is_curved = arm.startswith("adafisher")
     start = pd.Timestamp("2026-03-01T10:00:00Z")
@@ -151,10 +152,10 @@ def _common(arm: str, name: str) -> dict[str, Any]:
 
 def _calibration(arm: str, name: str, workers: int) -> dict[str, Any]:
     scale = 1.0 if workers == 1 else 1.3
-    common = _common(arm, name)
+    shared = common(arm, name)
     seconds = ("step_s", "step_s_low", "step_s_high", "plain_step_s", "refresh_step_s")
-    scaled = {key: common[key] and scale * common[key] for key in seconds}
-    return run(f"{name}-c{workers}", **{**common, **scaled}, purpose="calibrate", num_workers=workers)
+    scaled = {key: shared[key] and scale * shared[key] for key in seconds}
+    return run(f"{name}-c{workers}", **{**shared, **scaled}, purpose="calibrate", num_workers=workers)
 
 
 def _trial(arm: str, name: str, trial: int, rng: np.random.Generator):
@@ -165,20 +166,20 @@ def _trial(arm: str, name: str, trial: int, rng: np.random.Generator):
         hyperparameters = {"lr": lr, "momentum": float(rng.uniform(0.1, 0.99))}
     decades = np.log10(lr / best_lr)
     is_lost = decades > 0.8
-    score = None if is_lost else _grid(top - 0.06 * decades**2 + rng.normal(0, 0.004))
-    fields = {**_common(arm, name), **hyperparameters, "hyperparameters": json.dumps(hyperparameters)}
+    score = None if is_lost else on_grid(top - 0.06 * decades**2 + rng.normal(0, 0.004))
+    fields = {**common(arm, name), **hyperparameters, "hyperparameters": json.dumps(hyperparameters)}
     fields.pop("momentum", None)
     row = run(f"{name}-t{trial}", **fields, purpose="tune", trial=trial, num_workers=1, val_metric=score, seed=0)
     row |= {"status": "diverged" if is_lost else "completed", **_budget(arm, 4.0)}
-    return row, _curve(row, score or 0.3, rng, until=0.3 if is_lost else 1.0)
+    return row, curve_of(row, score or 0.3, rng, until=0.3 if is_lost else 1.0)
 
 
 def _race(arm: str, name: str, seed: int, rng: np.random.Generator):
     top = ARMS[arm][0]
-    score = _grid(top + 0.004 * np.sin(seed) + rng.normal(0, 0.003))
-    row = run(f"{name}-r{seed}", **_common(arm, name), purpose="race", seed=seed) | _budget(arm, 12.0)
+    score = on_grid(top + 0.004 * np.sin(seed) + rng.normal(0, 0.003))
+    row = run(f"{name}-r{seed}", **common(arm, name), purpose="race", seed=seed) | _budget(arm, 12.0)
     row |= {"test_metric": score, "test_loss": 4 * (1 - top) + rng.normal(0, 0.004), "val_metric": score}
-    curve = _curve(row, score, rng)
+    curve = curve_of(row, score, rng)
     met = [point["budget_time_s"] for point in curve if point["val_metric"] >= TARGET]
     return row | {"time_to_target_s": met[0] if met else None}, curve
 
@@ -197,7 +198,7 @@ def _budget(arm: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def _curve(row: dict[str, Any], end: float, rng: np.random.Generator, until: float = 1.0) -> list[dict[str, Any]]:
+def curve_of(row: dict[str, Any], end: float, rng: np.random.Generator, until: float = 1.0) -> list[dict[str, Any]]:
     count = min(100, int(row["num_epochs"]))
     points = []
     for share in np.linspace(1 / count, until, max(2, int(count * until))):
@@ -210,13 +211,13 @@ def _curve(row: dict[str, Any], end: float, rng: np.random.Generator, until: flo
             "train_time_s": share * row["train_time_s"],
             "budget_time_s": share * row["budget_time_s"],
             "val_loss": 4 * (1.003 - min(accuracy, 1.0)),
-            "val_metric": _grid(accuracy),
-            "test_metric": _grid(accuracy),
+            "val_metric": on_grid(accuracy),
+            "test_metric": on_grid(accuracy),
         })
     return points
 
 
-def _spread(arm: str, run_id: str, num_steps: int) -> list[dict[str, Any]]:
+def spread_of(arm: str, run_id: str, num_steps: int) -> list[dict[str, Any]]:
     if not arm.startswith("adafisher"):
         return []
     rows = []
@@ -231,5 +232,5 @@ def _spread(arm: str, run_id: str, num_steps: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _grid(accuracy: float) -> float:
+def on_grid(accuracy: float) -> float:
     return round(min(1.0, accuracy) * TEST_SAMPLES) / TEST_SAMPLES

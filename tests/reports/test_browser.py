@@ -5,6 +5,7 @@ import pytest
 
 from reports.figures import FIGURES
 from reports.page import render
+from tests.reports.searches import many
 from tests.reports.synthetic import TableSet, study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -20,7 +21,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    ("tables", "scheme"), [(study(), 1), (study(), 0), (TableSet(), 1)], ids=["light", "dark", "empty"]
+    ("tables", "scheme"),
+    [(study(), 1), (study(), 0), (TableSet(), 1), (many(num_arms=8, grid=True), 1)],
+    ids=["light", "dark", "empty", "many arms"],
 )
 def test_draws_every_figure_without_a_console_message(tables, scheme, tmp_path):
     page = tmp_path / "report.html"

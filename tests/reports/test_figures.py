@@ -17,6 +17,7 @@ from reports.figures import (
     tuning,
 )
 from reports.frames import prepare
+from tests.reports.searches import LRS, many, pruned, searched
 from tests.reports.synthetic import frames_of, race_of, run, study, tune_of
 
 ALL_LOST = {
@@ -35,6 +36,8 @@ STUDIES = {
     "one trial": frames_of(runs=tune_of("sgd", [({"lr": 0.1}, 0.9)])),
     "all lost": frames_of(**ALL_LOST),
     "whole": prepare(study()),
+    "many arms": prepare(many()),
+    "three sources, a grid": prepare(many(num_arms=2, sources=("", " (default)", " (transferred)"), grid=True)),
 }
 
 
@@ -70,6 +73,20 @@ def test_an_arm_keeps_its_style_and_no_two_share_one():
     for name in ("time_curves", "spread", "history"):
         lines = [t for t in FIGURES[name].draw(whole).data if t.name == "adafisher" and t.mode == "lines"]
         assert {t.line.color for t in lines} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("num_arms", "suffixes"), [(14, ["", " (default)", " (transferred)"]), (11, ["", " (default)"]), (42, [""])]
+)
+def test_styles_of_many_entries_differ(num_arms, suffixes):
+    styles = base.arm_styles([f"arm{i}{suffix}" for i in range(num_arms) for suffix in suffixes])
+    assert len({(s.color, s.dash) for s in styles.values()}) == num_arms * len(suffixes)
+
+
+def test_entries_of_an_arm_share_their_colour_and_a_dash_says_the_source():
+    styles = base.arm_styles(["adam", "adam (default)", "sgd", "sgd (default)"])
+    assert styles["adam"].color == styles["adam (default)"].color != styles["sgd"].color
+    assert [style.dash for style in styles.values()] == ["solid", "dash", "solid", "dash"]
 
 
 def test_leaderboard_values():
@@ -120,8 +137,66 @@ def test_sensitivity_keeps_lost_trials_and_draws_crosses():
     data = sensitivity.data(frames_of(runs=tune_of("sgd", [({"lr": 0.1}, 0.9), ({"lr": 1.0}, None)])))
     assert data.trials["lr"].tolist() == [0.1, 1.0]
     assert data.trials["score"].isna().tolist() == [False, True]
-    crosses = [t for t in sensitivity.plot(data).data if t.marker.symbol == "x"]
-    assert [list(t.x) for t in crosses] == [[1.0]]
+    assert marks_of(sensitivity.plot(data)) == [(1.0, "x")]
+
+
+def marks_of(figure):
+    """The marks in the strip below the scores."""
+    strip = [t for t in figure.data if t.yaxis == "y2"]
+    return [pair for t in strip for pair in zip(t.x, t.marker.symbol, strict=True)]
+
+
+def test_a_pruned_trial_is_in_the_strip_and_has_no_score():
+    good, early = searched("sgd", [({"lr": 0.01}, 0.9), ({"lr": 0.02}, None)])
+    figure = sensitivity.plot(sensitivity.data(frames_of(runs=[good, pruned(early, 0.99)])))
+    assert marks_of(figure) == [(0.02, "triangle-down")]
+    assert [list(t.y) for t in figure.data if t.showlegend] == [pytest.approx([0.9, np.nan], nan_ok=True)]
+    assert "stopped early" in figure.layout.yaxis2.ticktext
+
+
+def test_the_arms_of_a_grid_stand_beside_each_other_at_each_learning_rate():
+    points = [({"lr": lr, "layers": layers}, 0.9) for lr in LRS["lr"]["choices"] for layers in ("paper", "dense")]
+    data = sensitivity.data(frames_of(runs=searched("a", points, LRS) + searched("b", points, LRS)))
+    places = data.trials.groupby("arm")["x"].unique()
+    assert np.log10(places["b"] / places["a"]) == pytest.approx([sensitivity.GRID_SPREAD] * 4)
+    axis = sensitivity.plot(data).layout.xaxis
+    assert axis.tickvals == tuple(LRS["lr"]["choices"])
+
+
+def test_scattered_learning_rates_are_drawn_where_they_are():
+    runs = [*searched("a", [({"lr": 0.1 + 0.01 * i}, 0.9) for i in range(9)]), *searched("b", [({"lr": 0.1}, 0.9)])]
+    trials = sensitivity.data(frames_of(runs=runs)).trials
+    assert trials["x"].tolist() == trials["lr"].tolist()
+
+
+def test_what_is_calibrated_with_options_has_the_colour_of_its_arm():
+    frames = STUDIES["many arms"]
+    assert "adafisher" in frames.arms and "adafisher update_interval=1" not in frames.arms
+    figure = FIGURES["epoch_time"].draw(frames)
+    names = list(figure.layout.yaxis.ticktext)
+    color = figure.data[0].marker.color[names.index("adafisher update_interval=10")]
+    assert color == base.arm_styles(frames.arms)["adafisher"].color
+
+
+def test_many_arms_that_never_reached_the_target_have_no_row_for_it():
+    figure = FIGURES["leaderboard"].draw(STUDIES["many arms"])
+    assert [axis.title.text for axis in figure.select_xaxes()] == ["test accuracy", "test loss"]
+
+
+def test_entries_that_keep_the_same_are_one_row_of_memory():
+    runs = [
+        run(arm, arm=arm, optimizer_state_bytes=size, parameter_bytes=100)
+        for arm, size in [("sgd", 100), ("sgd (default)", 100), ("adam", 200), ("adam (default)", 300)]
+    ]
+    assert memory.data(frames_of(runs=runs)).rows["arm"].tolist() == ["adam", "adam (default)", "sgd"]
+
+
+def test_importances_know_categories():
+    rng = np.random.default_rng(0)
+    points = [({"lr": rng.uniform(0.01, 0.1), "layers": layers}, 0.0) for layers in ("paper", "dense") * 10]
+    points = [(p, 0.9 if p["layers"] == "dense" else 0.5) for p, _ in points]
+    rows = tuning.data(frames_of(runs=tune_of("sgd", points))).rows.set_index("hyperparameter")["importance"]
+    assert rows["layers"] > 0.8
 
 
 def test_epoch_time_values():

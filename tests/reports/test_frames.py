@@ -1,6 +1,18 @@
+import numpy as np
 import pandas as pd
+import pytest
 
-from reports.frames import by_workload, calibrations, metric_of, prepare, race_runs, tune_runs
+from reports.frames import (
+    base_arm,
+    by_workload,
+    calibrations,
+    is_tuning_only,
+    metric_of,
+    prepare,
+    race_runs,
+    tune_runs,
+)
+from tests.reports.searches import pruned, searched
 from tests.reports.synthetic import TableSet, frames_of, race_of, run
 
 
@@ -65,3 +77,28 @@ def test_calibrations_find_the_steps_per_epoch_of_the_same_setting():
         run("t", num_workers=1, num_steps=300, num_epochs=10.0),
     ]
     assert calibrations(frames_of(runs=runs))["steps_per_epoch"].tolist() == [20.0]
+
+
+@pytest.mark.parametrize(("status", "is_lost"), [("pruned", False), ("diverged", True), ("target_reached", False)])
+def test_only_a_trial_that_ran_to_its_end_has_a_score(status, is_lost):
+    (row,) = searched("sgd", [({"lr": 0.1}, 0.9)])
+    trial = tune_runs(frames_of(runs=[row | {"status": status}])).iloc[0]
+    assert (trial["is_lost"], trial["is_pruned"]) == (is_lost, status == "pruned")
+    assert np.isfinite(trial["score"]) == (status == "target_reached")
+
+
+def test_the_workload_with_the_race_comes_first():
+    trials = [row | {"workload": "digits"} for row in searched("sgd", [({"lr": 0.1}, 0.9)])]
+    frames = frames_of(runs=[pruned(*trials, 0.9), run("r", workload="iris")])
+    assert [(name, is_tuning_only(part)) for name, part in by_workload(frames)] == [("iris", False), ("digits", True)]
+
+
+def test_cost_variants_count_as_their_arm():
+    names = ["adam", "adam foreach=True", "sgd foreach=True"]
+    runs = [run("r", arm="adam"), *(run(name, arm=name, purpose="calibrate") for name in names)]
+    assert frames_of(runs=runs).arms == ("adam", "sgd foreach=True")
+
+
+@pytest.mark.parametrize(("arm", "base"), [("a (default)", "a"), ("a (transferred)", "a"), ("a (mine)", "a (mine)")])
+def test_base_arm(arm, base):
+    assert base_arm(arm) == base

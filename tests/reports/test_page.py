@@ -6,6 +6,7 @@ import pytest
 from reports.figures import FIGURES
 from reports.page import render
 from reports.provenance import provenance
+from tests.reports.searches import entries, searched
 from tests.reports.synthetic import TableSet, frames_of, race_of, run, study
 
 MAX_BYTES = 8_000_000
@@ -80,6 +81,21 @@ def test_a_section_a_workload():
     page = own(render(TableSet(runs=[run("a"), run("b", workload="iris")]), title="Two", planned=4))
     assert "Workload digits" in page and "Workload iris" in page
     assert "2 of 4 planned runs" in page
+
+
+def test_a_workload_that_was_only_tuned_has_nothing_of_a_race():
+    trials = [row | {"workload": "iris"} for row in searched("sgd", [({"lr": 0.01}, 0.8)])]
+    page = own(render(TableSet(runs=[*trials, *entries({"sgd": [0.9], "adam": [0.8]})]), title="Transfer"))
+    raced, tuned = page.index("Workload digits"), page.index("Workload iris")
+    assert raced < tuned
+    assert "Tuned, not raced" in page[tuned:] and "<h2>Tuning winners</h2>" in page[tuned:]
+    assert not re.search("No winner|Leaderboard|Pairs of arms|No race runs", page[tuned:])
+    assert page[tuned:].count('class="plot"') == sum(not spec.is_of_the_race for spec in FIGURES.values())
+
+
+def test_provenance_names_the_parts_of_a_list():
+    facts = dict(provenance(frames_of(), {"arms": [{"name": "sgd", "fixed": {"lr": 0.1}}, {"optimizer": "adam"}]}).rows)
+    assert facts["arms.sgd.fixed.lr"] == "0.1" and facts["arms.1.optimizer"] == "adam"
 
 
 def test_provenance_lists_all_values_of_a_fact():

@@ -87,18 +87,6 @@ def test_missing_runs():
     assert has(summary.cautions, "4 of 10 planned runs are missing")
 
 
-def test_edges_of_the_search():
-    points = [
-        ({"lr": lr, "gamma": gamma}, score) for lr, gamma, score in [(0.1, 0.1, 0.8), (0.2, 0.9, 0.7), (0.3, 0.5, 0.9)]
-    ]
-    (search,) = sweep(frames_of(runs=tune_of("sgd", points)))
-    assert (search.best_trial, search.best_score, search.edges) == (2, 0.9, {"lr": "largest"})
-    assert search.training_s == 12.0
-    summary = summarize(frames_of(runs=tune_of("sgd", points)))
-    assert has(summary.cautions, "sgd: the best lr (0.3) is the largest tried")
-    assert has(summary.costs, "sgd 12 s in 3 trials")
-
-
 def test_search_where_all_trials_diverged():
     (search,) = sweep(frames_of(runs=tune_of("sgd", [({"lr": 0.1}, None)] * 4)))
     assert (search.best_trial, search.hyperparameters, search.edges, search.divergence_rate) == (None, {}, {}, 1.0)
