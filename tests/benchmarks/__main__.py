@@ -10,9 +10,9 @@ import platform
 import torch
 
 from optimizers import REGISTRY
-from tests.benchmarks import growth, loop, optimizers
+from tests.benchmarks import growth, loop, optimizers, sweep
 
-BENCHMARKS = {"optimizers": optimizers.run, "growth": growth.run, "loop": loop.run}
+BENCHMARKS = {"optimizers": optimizers.run, "growth": growth.run, "loop": loop.run, "sweep": sweep.run}
 
 
 def main() -> None:
