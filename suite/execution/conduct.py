@@ -3,6 +3,7 @@
 The store is the only durable truth. Whatever kills this process, the same command goes on where the store stands.
 """
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import cache
@@ -14,7 +15,7 @@ from optimizers import Categorical, Float
 from suite import workloads
 from suite.config import Run
 from suite.errors import UsageError
-from suite.execution.callbacks import find_callbacks
+from suite.execution.callbacks import VARIABLE, find_callbacks
 from suite.execution.exclusive import exclusive
 from suite.execution.execute import (
     FAILURES,
@@ -155,7 +156,8 @@ def _do(study: Study, stages: Collection[str], store: Store, say: Say, retry: Co
     planned = expand(study, stages, num_extensions(study, finished))
     again = {run.run_id for run in due(planned, finished, retry)}
     kept = {run_id: row for run_id, row in finished.items() if run_id not in again}
-    session = ray_session(_modules(study))
+    names = [study.workload, *(arm.optimizer for arm in study.arms), (study.tune and study.tune.transfer_from) or ""]
+    session = ray_session(_modules(*names))
     with session as scratch, ended_with_ray(), Progress(planned, kept, store, say) as progress:
         require_room(planned)
         require_reach(store.folder)
@@ -197,12 +199,10 @@ def _race(study: Study, store: Store, scratch: Path, say: Say, retry: Collection
         run_queue([job_of(run, finished) for run in due(costs, finished, retry)], jobs, store, scratch)
 
 
-def _modules(study: Study) -> list[str]:
-    """Return the modules of a user's own that a study names."""
-    names = [study.workload, *(arm.optimizer for arm in study.arms)]
-    if study.tune and study.tune.transfer_from:
-        names.append(study.tune.transfer_from)
-    return sorted({name.partition(":")[0].partition(".")[0] for name in names if ":" in name})
+def _modules(*names: str) -> list[str]:
+    """Return the modules of a user's own that names like ``package.module:SPEC`` need, the callbacks' with them."""
+    callbacks = os.environ.get(VARIABLE, "").split(",")
+    return sorted({name.strip().partition(":")[0].partition(".")[0] for name in (*names, *callbacks) if ":" in name})
 
 
 def _tidy(study: Study, store: Store) -> bool:
@@ -253,9 +253,11 @@ def _do_single(run: Run, store: Store, say: Say, retry: Collection[str]) -> None
         execute(replace(job, calibrations=stored_calibrations(calibration, store.finished())), store, Workers())
         return
     from suite.execution.group import run_queue
+    from suite.execution.reach import require_reach
     from suite.execution.session import ray_session, require_room
 
     say(f"training {run.workload} with {run.arm.name} on {run.num_workers} Ray Train workers: {run.budget}")
-    with ray_session() as scratch:
+    with ray_session(_modules(run.workload, run.arm.optimizer)) as scratch:
         require_room([run])
+        require_reach(store.folder)
         run_queue(costs, [replace(job, calibrations=stored_calibrations(calibration, finished))], store, scratch)

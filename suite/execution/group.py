@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from suite.errors import UsageError
@@ -122,6 +122,10 @@ def _run_queue(  # noqa: PLR0917
         problem: str | None = trainer.fit().return_value
     except SystemExit as error:  # how Train ends when it is interrupted
         raise KeyboardInterrupt from error
+    except ControllerError as error:  # as where a node has died, and nothing comes for it
+        return (
+            f"Ray Train gave up on its workers: {str(error).splitlines()[0]}; the same command goes on where it stopped"
+        )
     return problem
 
 

@@ -31,6 +31,7 @@ CHECK_INTERVAL = (
 )
 RUNAWAY_FACTOR = 1000.0  # a loss this many times the first one has diverged, though it may still be finite
 MAX_EVALUATIONS = 100  # where the number of steps is known: many short epochs are not evaluated one by one
+MAX_TRIAL_EVALUATIONS = 20  # of a trial, which is chosen by its end
 WARMUP_STEPS = 3
 
 
@@ -144,7 +145,8 @@ class _Training:
         self.started, self.time_before_s = started, 0.0
         self.eval_interval = self.batches.steps_per_epoch
         if isinstance(limit, StepLimit):
-            self.eval_interval = max(self.eval_interval, math.ceil(limit.num_steps / MAX_EVALUATIONS))
+            most = MAX_TRIAL_EVALUATIONS if task.run.purpose == "tune" else MAX_EVALUATIONS
+            self.eval_interval = max(self.eval_interval, math.ceil(limit.num_steps / most))
 
     def run(self) -> Outcome:
         """Train to the end of the budget, to divergence, or to the target."""
