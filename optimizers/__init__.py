@@ -7,9 +7,19 @@ import importlib
 
 from . import adafactor, adafisher, adam, sgd
 from .adafisher import AdaFisher, AdaFisherW
-from .base import Categorical, Float, OptimizerSpec, Refreshing
+from .base import Categorical, Float, OptimizerSpec, Refreshing, level_shares
 
-__all__ = ["REGISTRY", "AdaFisher", "AdaFisherW", "Categorical", "Float", "OptimizerSpec", "Refreshing", "find"]
+__all__ = [
+    "REGISTRY",
+    "AdaFisher",
+    "AdaFisherW",
+    "Categorical",
+    "Float",
+    "OptimizerSpec",
+    "Refreshing",
+    "find",
+    "level_shares",
+]
 
 REGISTRY: dict[str, OptimizerSpec] = {
     "sgd": sgd.SPEC,

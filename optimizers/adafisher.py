@@ -148,8 +148,8 @@ class AdaFisher(CurvatureOptimizer):
             this one alone.
 
     Attributes:
-        update_interval: Steps from one refresh to the next.
-        refreshed: Whether the last ``step()`` refreshed the factors.
+        refresh_intervals: Steps from one refresh of the factors to the next, alone in a tuple.
+        refreshed: Whether the last ``step()`` refreshed them, 1 or 0.
 
     Raises:
         ValueError: If a hyperparameter breaks its rule, or a parameter is complex or integer.
@@ -206,7 +206,7 @@ class AdaFisher(CurvatureOptimizer):
             params,
             config=config,
             group_options=GROUP_OPTIONS,
-            update_interval=update_interval or NUMERICS[numerics].update_interval,
+            refresh_intervals=(update_interval or NUMERICS[numerics].update_interval,),
             capture=self._fisher.capture,
         )
 
@@ -227,7 +227,7 @@ class AdaFisher(CurvatureOptimizer):
                 return self._fisher.diagonal(param, group["damping"]).expand(param.shape).clone()
         raise ValueError(f"this optimizer has no such parameter, of shape {tuple(param.shape)}")
 
-    def _refresh(self) -> None:
+    def _refresh(self, level: int) -> None:
         self._fisher.refresh()
 
     def _new_state(self, param: Tensor) -> dict[str, Any]:

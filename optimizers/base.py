@@ -6,7 +6,7 @@ An :class:`OptimizerSpec` is all that a caller needs to know of an optimizer. Se
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
@@ -91,23 +91,39 @@ BETA = Categorical(choices=(0.8, 0.9, 0.95))
 
 @runtime_checkable
 class Refreshing(Protocol):
-    """What an optimizer offers whose step refreshes something costly at an interval, so that it can be timed apart.
+    """What an optimizer offers some of whose steps refresh something costly, so that they can be timed apart.
+
+    A step has a *level*: 0 where it refreshes nothing, n where it refreshes what the first n intervals are of.
 
     Attributes:
-        update_interval: Steps from one refresh to the next.
-        refreshed: Whether the last ``step()`` refreshed.
+        refresh_intervals: Steps from one refresh to the next, of each level from 1; each a multiple of the one before.
+        refreshed: Level of the last ``step()``.
     """
 
-    update_interval: int
-    refreshed: bool
+    refresh_intervals: tuple[int, ...]
+    refreshed: int
 
-    def schedule_refresh(self, is_due: bool) -> None:
-        """Say, before its forward, whether the next step refreshes.
+    def schedule_refresh(self, level: int) -> None:
+        """Say, before its forward, what the next step refreshes.
 
         Args:
-            is_due: Whether it does.
+            level: Its level.
         """
         ...
+
+
+def level_shares(refresh_intervals: Sequence[int]) -> dict[int, float]:
+    """Return how large a share of all steps each level has, those that have any.
+
+    Args:
+        refresh_intervals: As of :class:`Refreshing`; empty where no step refreshes.
+
+    Returns:
+        By level, ascending; they sum to 1.
+    """
+    frequencies = [1.0, *(1 / interval for interval in refresh_intervals), 0.0]
+    shares = {level: often - more for level, (often, more) in enumerate(itertools.pairwise(frequencies))}
+    return {level: share for level, share in shares.items() if share > 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +139,8 @@ class OptimizerSpec:
         spaces: Further search spaces by name, none empty; keys as of ``search_space``.
         defaults: Fields of ``config`` that this entry fixes, for a named preset of a method.
         cost_fields: Fields of ``config`` that change what a step costs in time (intervals, numerics).
-        create_graph: Whether ``step()`` needs ``loss.backward(create_graph=True)``.
+        create_graph: Whether ``step()`` needs ``loss.backward(create_graph=True)``, always or at times: see
+            :meth:`needs_graph`.
         reference: The paper, one line.
 
     Raises:
@@ -187,6 +204,18 @@ class OptimizerSpec:
                 isinstance(value, bool) == is_switch, name, "true or false" if is_switch else "no truth value", value
             )
         return self.config(**{**self.defaults, **hyperparameters})
+
+    def needs_graph(self, optimizer: Optimizer) -> bool:
+        """Return whether the next ``backward`` has to create a graph, as a double backward follows.
+
+        Args:
+            optimizer: Built by this specification. One that needs a graph at times alone says so by an attribute
+                ``needs_graph``.
+
+        Returns:
+            What to pass to ``loss.backward`` as ``create_graph``.
+        """
+        return self.create_graph and bool(getattr(optimizer, "needs_graph", True))
 
     def check_field(self, name: str) -> None:
         """Refuse a name that is no hyperparameter.

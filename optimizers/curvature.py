@@ -1,12 +1,13 @@
 """What optimizers with curvature of their own share: checked options, refreshes at an interval, a guarded state dict.
 
-A step is always the same: evaluate the closure, refresh the curvature where it is due, move every parameter that has a
-gradient. A method says how it refreshes, how it moves a parameter, and what it keeps beside the state by parameter.
+A step is always the same: evaluate the closure, refresh the curvature where it is due, precondition all gradients
+together where the method does, move every parameter that has one. A method says how it refreshes, how it moves a
+parameter, and what it keeps beside the state by parameter.
 """
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -49,12 +50,13 @@ class CurvatureOptimizer(Optimizer):
         params: Parameters or groups as in ``torch.optim``; None for all trainable parameters of the model.
         config: The method's frozen dataclass of hyperparameters, whose rules every group has to meet.
         group_options: The fields of ``config`` that a group may override.
-        update_interval: Steps from one refresh to the next, >= 1; the first step refreshes.
+        refresh_intervals: Steps from one refresh to the next, >= 1, of each level; see :class:`Refreshing`. The first
+            step refreshes all.
         capture: What collects statistics of layers, for methods that need it; it collects where a refresh is due.
 
     Attributes:
-        update_interval: Steps from one refresh to the next.
-        refreshed: Whether the last ``step()`` refreshed the curvature.
+        refresh_intervals: Steps from one refresh to the next, of each level.
+        refreshed: Level of the last ``step()``; 0 where it refreshed nothing.
 
     Raises:
         ValueError: If there is no parameter, if one is complex, integer or lazy, or if an option breaks its rule.
@@ -69,7 +71,7 @@ class CurvatureOptimizer(Optimizer):
         *,
         config: Any,  # noqa: ANN401
         group_options: tuple[str, ...],
-        update_interval: int,
+        refresh_intervals: tuple[int, ...],
         capture: Capture | None = None,
     ) -> None:
         self._config = config
@@ -78,9 +80,9 @@ class CurvatureOptimizer(Optimizer):
         self._names = {param: name for name, param in model.named_parameters()}
         self._unchecked: list[nn.Parameter] = []
         self._num_steps = 0
-        self._is_due = True
-        self.update_interval = update_interval
-        self.refreshed = False
+        self._level = len(refresh_intervals)
+        self.refresh_intervals = refresh_intervals
+        self.refreshed = 0
         options = {name: getattr(config, name) for name in group_options}
         super().__init__(trainable(model) if params is None else params, options)
 
@@ -119,14 +121,16 @@ class CurvatureOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.refreshed = self._is_due
+        reached = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for param, _ in reached:
+            self._prepare(param)
+        self.refreshed = self._level
         if self.refreshed:
-            self._refresh()
+            self._refresh(self.refreshed)
             self._warn_of_identities()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._move(param, group)
+        self._precondition(reached)
+        for param, group in reached:
+            self._update(param, group)
         self._num_steps += 1
         self._schedule_by_interval()
         return loss
@@ -137,15 +141,15 @@ class CurvatureOptimizer(Optimizer):
         if self._capture is not None:
             self._capture.drop()
 
-    def schedule_refresh(self, is_due: bool) -> None:
-        """Say, before its forward, whether the next step refreshes; the ones after go by the interval.
+    def schedule_refresh(self, level: int) -> None:
+        """Say, before its forward, what the next step refreshes; the ones after go by the intervals.
 
         Args:
-            is_due: Whether it does.
+            level: 0 for nothing, up to the number of intervals.
         """
-        self._is_due = is_due
+        self._level = level
         if self._capture is not None:
-            self._capture.is_enabled = is_due
+            self._capture.is_enabled = level > 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as in ``torch.optim``; under :attr:`state_key` the step count and what the method keeps."""
@@ -174,8 +178,8 @@ class CurvatureOptimizer(Optimizer):
         raise TypeError(f"{kind} watches its model and cannot be copied or pickled; build another, load its state_dict")
 
     @abstractmethod
-    def _refresh(self) -> None:
-        """Bring the curvature up to date."""
+    def _refresh(self, level: int) -> None:
+        """Bring the curvature up to date, as far as a level >= 1 asks."""
 
     @abstractmethod
     def _new_state(self, param: Tensor) -> dict[str, Any]:
@@ -184,6 +188,9 @@ class CurvatureOptimizer(Optimizer):
     @abstractmethod
     def _update(self, param: nn.Parameter, group: dict[str, Any]) -> None:
         """Move one parameter that has a gradient and a state."""
+
+    def _precondition(self, reached: Sequence[tuple[nn.Parameter, dict[str, Any]]]) -> None:  # noqa: B027
+        """Look at all parameters that have a gradient, with their groups, before any is moved."""
 
     @abstractmethod
     def _own_state(self) -> dict[str, Any]:
@@ -197,15 +204,14 @@ class CurvatureOptimizer(Optimizer):
     def _load_own_state(self, own: Mapping[str, Any]) -> None:
         """Take over what :meth:`_check_own_state` accepts."""
 
-    def _move(self, param: nn.Parameter, group: dict[str, Any]) -> None:
+    def _prepare(self, param: nn.Parameter) -> None:
         assert param.grad is not None
         if not self.state[param]:
             require(not param.grad.is_sparse, "a gradient", "dense", param.grad.layout)
             self.state[param] = self._new_state(param)
-        self._update(param, group)
 
     def _schedule_by_interval(self) -> None:
-        self.schedule_refresh(self._num_steps % self.update_interval == 0)
+        self.schedule_refresh(sum(self._num_steps % interval == 0 for interval in self.refresh_intervals))
 
     def _warn_of_identities(self) -> None:
         """Name, once, the parameters without curvature because no layer with a rule was captured using them."""

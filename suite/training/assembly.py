@@ -89,7 +89,7 @@ class Assembly:
     @property
     def has_refreshed(self) -> bool:
         """Whether the last step refreshed the optimizer's factors."""
-        return isinstance(self.optimizer, Refreshing) and self.optimizer.refreshed
+        return isinstance(self.optimizer, Refreshing) and self.optimizer.refreshed > 0
 
     def step(self, step: int, batch: tuple[Tensor, Tensor], lr_factor: float) -> Tensor:
         """Take one training step.
@@ -108,7 +108,7 @@ class Assembly:
         inputs, targets = batch
         self.optimizer.zero_grad()
         loss = self._task.workload.loss(self._forward(inputs), targets)
-        loss.backward(create_graph=self._task.spec.create_graph)
+        loss.backward(create_graph=self._task.spec.needs_graph(self.optimizer))
         self.optimizer.step()
         return loss.detach()
 

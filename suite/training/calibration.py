@@ -1,18 +1,17 @@
 """What a step costs: measured once per cost key, alone on the machine, the arms taking turns.
 
 All arms of a stage are measured together, a few steps each in turn, round after round: what drifts meanwhile falls on
-all of them alike. Plain steps and steps that refresh an optimizer's factors are timed apart and combined by how often
-each comes.
+all of them alike. Plain steps and those of each level that an optimizer refreshes at are timed apart and combined by
+how often each comes.
 """
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 
-from optimizers import Refreshing
+from optimizers import Refreshing, level_shares
 from suite.training import memory
 from suite.training.assembly import Assembly, Task, batches_of
 from suite.training.clock import TrainClock
@@ -33,7 +32,8 @@ class Calibration:
         step_s_low: Lower end of the median's 95 % interval (order statistics, no distribution assumed).
         step_s_high: Its upper end.
         plain_step_s: Seconds of a plain step, median over the rounds; ``None`` if every step refreshes.
-        refresh_step_s: Seconds of a refresh step, median over the rounds; ``None`` if there are none.
+        refresh_step_s: Seconds of a refresh step, of all levels combined by frequency, median over the rounds; ``None``
+            if there are none.
         num_timed_steps: Steps timed.
     """
 
@@ -94,33 +94,33 @@ class _Subject:
         self._step = 0
         optimizer = self._assembly.optimizer
         self._refreshing = optimizer if isinstance(optimizer, Refreshing) else None
-        self._interval = self._refreshing.update_interval if self._refreshing else None
-        both = [(False, PLAIN_STEPS), (True, REFRESH_STEPS)]
-        self._kinds = {None: both[:1], 1: [(True, PLAIN_STEPS)]}.get(self._interval, both)
+        self._shares = level_shares(self._refreshing.refresh_intervals if self._refreshing else ())
+        self._most_frequent = min(self._shares)
         self.forget()
 
     def forget(self) -> None:
-        self._means: dict[bool, list[float]] = {False: [], True: []}  # by kind: mean seconds of each round's steps
+        self._means: dict[int, list[float]] = {level: [] for level in self._shares}  # mean seconds of a round's steps
         self._num_timed_steps = 0
 
     def take_turn(self) -> float:
-        """Time a few steps of each kind that this arm has, and return their seconds."""
-        self._time(1, is_refresh=self._kinds[0][0])  # finds the caches full of the arm before: not kept
+        """Time a few steps of each level that this arm has, and return their seconds."""
+        self._time(1, self._most_frequent)  # finds the caches full of the arm before: not kept
         total = 0.0
-        for is_refresh, num_steps in self._kinds:
-            seconds = self._time(num_steps, is_refresh=is_refresh)
-            self._means[is_refresh].append(seconds / num_steps)
+        for level, means in self._means.items():
+            num_steps = PLAIN_STEPS if level == self._most_frequent else REFRESH_STEPS
+            seconds = self._time(num_steps, level)
+            means.append(seconds / num_steps)
             self._num_timed_steps += num_steps
             total += seconds
         return total
 
-    def _time(self, num_steps: int, *, is_refresh: bool) -> float:
+    def _time(self, num_steps: int, level: int) -> float:
         """Take steps, and return their seconds together."""
         before = self._clock.train_s
         self._clock.resume()
         for _ in range(num_steps):
             if self._refreshing:
-                self._refreshing.schedule_refresh(is_refresh)
+                self._refreshing.schedule_refresh(level)
             with _blame(self._arm):
                 self._assembly.step(self._step, self._batches.at(self._step), 0.0)
             self._step += 1
@@ -129,18 +129,24 @@ class _Subject:
         return self._clock.train_s - before
 
     def result(self, workers: Workers) -> Calibration:
-        plain, refresh = workers.maximum(self._means[False]), workers.maximum(self._means[True])
-        share = 1 / self._interval if self._interval else 0.0
-        steps = [(1 - share) * p + share * r for p, r in zip_longest(plain, refresh, fillvalue=0.0)]
+        means = {level: workers.maximum(means) for level, means in self._means.items()}
+        refreshing = self._combined({level: each for level, each in means.items() if level > 0})
+        steps = self._combined(means)
         low, high = median_interval(steps)
         return Calibration(
             step_s=statistics.median(steps),
             step_s_low=low,
             step_s_high=high,
-            plain_step_s=statistics.median(plain) if plain else None,
-            refresh_step_s=statistics.median(refresh) if refresh else None,
+            plain_step_s=statistics.median(means[0]) if 0 in means else None,
+            refresh_step_s=statistics.median(refreshing) if refreshing else None,
             num_timed_steps=self._num_timed_steps,
         )
+
+    def _combined(self, means: Mapping[int, Sequence[float]]) -> list[float]:
+        """Return what a step of some levels costs on average, by round."""
+        whole = sum(self._shares[level] for level in means)
+        weighted = [[self._shares[level] / whole * each for each in rounds] for level, rounds in means.items()]
+        return [sum(parts) for parts in zip(*weighted, strict=True)]
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """What a training step costs with each optimizer, against SGD's of the same run, and what it holds in memory."""
 
+import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from optimizers import REGISTRY, Refreshing
+from optimizers import REGISTRY, Refreshing, level_shares
 from tests.benchmarks.pairs import Figure, ratios
 from tests.benchmarks.training import Trainer, held_bytes, resnet18
 
@@ -13,50 +15,62 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Row:
-    """An arm of the table; with several intervals, its plain and refresh steps are timed apart and combined."""
+    """An arm of the table; steps of each level are timed apart and combined, for each of its intervals."""
 
     name: str  # in the registry
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    intervals: tuple[int, ...] = ()  # empty: the arm's own
-    targets: dict[int, float] = field(default_factory=dict)  # by interval
+    targets: Mapping[tuple[int, ...], float | None] = field(default_factory=dict)  # by intervals; empty: its own
     memory_target: float | None = None
+
+    @property
+    def label(self) -> str:
+        return " ".join([self.name, *(f"{name}={value}" for name, value in self.hyperparameters.items())])
 
 
 ROWS = [
     Row("sgd"),  # against itself: what the method of measurement is worth
     Row("adam"),
     Row("adafactor"),
-    Row("adafisher", intervals=(1, 10), targets={1: 1.05, 10: 1.02}, memory_target=1.02),
+    Row("adafisher", targets={(1,): 1.05, (10,): 1.02}, memory_target=1.02),
 ]
 
 
 def run(num_pairs: int, device: str, names: list[str]) -> None:
     """Print the table."""
     reference = Trainer(resnet18, REGISTRY["sgd"], batch_size=BATCH_SIZE, device=device)
-    subjects, lines = {}, []
-    known = {row.name: row for row in ROWS}
+    known = {row.label: row for row in ROWS}
     rows = [known.get(name, Row(name)) for name in names or known]
-    for row in rows:
-        trainer = Trainer(resnet18, REGISTRY[row.name], batch_size=BATCH_SIZE, device=device, **row.hyperparameters)
-        is_refreshing = isinstance(trainer.optimizer, Refreshing)
-        for is_refresh in (True, False) if is_refreshing else (False,):
-            subjects[row.name, is_refresh] = partial(trainer.step, is_refresh)
+    trainers = {row.label: _trainer(row, device) for row in rows}
+    targets = {row.label: row.targets or {_intervals(trainers[row.label]): None} for row in rows}
+    subjects = {
+        (label, level): partial(trainers[label].step, level)
+        for label, by_intervals in targets.items()
+        for level in sorted(set().union(*(level_shares(intervals) for intervals in by_intervals)))
+    }
     found, reference_s = ratios(subjects, reference.step, num_pairs, device)
+    lines = []
     for row in rows:
         held, of_parameters = held_bytes(resnet18, REGISTRY[row.name], **row.hyperparameters)
         memory = verdict(f"{held / of_parameters:.3f}", held / of_parameters, row.memory_target)
-        plain, refresh = found[row.name, False], found.get((row.name, True))
-        for interval in row.intervals or (None,):
-            share = 1 / interval if interval else 0.0
-            values = [(1 - share) * p + share * r for p, r in zip(plain, refresh or plain, strict=True)]
-            often = "step" if interval == 1 else f"{interval} steps"
-            label = row.name + (f", refresh every {often}" if interval else "")
-            figure = Figure.of(values)
-            lines.append(f"| {label} | {verdict(str(figure), figure.high, row.targets.get(interval))} | {memory} |")
+        for intervals, target in targets[row.label].items():
+            shares = level_shares(intervals)
+            rounds = zip(*(found[row.label, level] for level in shares), strict=True)
+            figure = Figure.of([sum(map(operator.mul, shares.values(), each)) for each in rounds])
+            often = ", ".join("every step" if n == 1 else f"every {n} steps" for n in intervals)
+            label = row.label + (f", refresh {often}" if often else "")
+            lines.append(f"| {label} | {verdict(str(figure), figure.high, target)} | {memory} |")
     print(f"ResNet-18, CIFAR form and shapes, {BATCH_SIZE} images, 100 classes; {num_pairs} pairs an arm")
     print(f"SGD with momentum: {Figure.of(reference_s)} s a step")
     print("| arm | step over SGD's, median (95 % interval) | held bytes over parameter bytes |\n|---|---|---|")
     print("\n".join(lines))
+
+
+def _trainer(row: Row, device: str) -> Trainer:
+    return Trainer(resnet18, REGISTRY[row.name], batch_size=BATCH_SIZE, device=device, **row.hyperparameters)
+
+
+def _intervals(trainer: Trainer) -> tuple[int, ...]:
+    return trainer.optimizer.refresh_intervals if isinstance(trainer.optimizer, Refreshing) else ()
 
 
 def verdict(text: str, value: float, target: float | None) -> str:

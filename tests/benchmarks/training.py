@@ -44,16 +44,16 @@ class Trainer:
         self.model = build_model().to(device)
         self.inputs = torch.randn(batch_size, 3, image_size, image_size, device=device)
         self.targets = torch.randint(NUM_CLASSES, (batch_size,), device=device)
-        self.create_graph = spec.create_graph
+        self.spec = spec
         self.optimizer = spec.build(self.model, spec.configure(**hyperparameters))
 
-    def step(self, is_refresh: bool | None = None) -> None:
-        """Take a training step; of an optimizer that refreshes something, one that does or does not."""
-        if is_refresh is not None and isinstance(self.optimizer, Refreshing):
-            self.optimizer.schedule_refresh(is_refresh)
+    def step(self, level: int | None = None) -> None:
+        """Take a training step; of an optimizer that refreshes something, one of this level."""
+        if level is not None and isinstance(self.optimizer, Refreshing):
+            self.optimizer.schedule_refresh(level)
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.model(self.inputs), self.targets)
-        loss.backward(create_graph=self.create_graph)
+        loss.backward(create_graph=self.spec.needs_graph(self.optimizer))
         self.optimizer.step()
 
 
