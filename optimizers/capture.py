@@ -10,7 +10,7 @@ the gradient of the layer's own output even where an in-place activation follows
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -25,31 +25,37 @@ def _any_input(module: nn.Module, h: Tensor) -> bool:
     return True
 
 
+class Counts(NamedTuple):
+    """What the sums over a layer's uses are divided by: rows are samples × positions."""
+
+    rows: int
+    samples: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """How a layer type gives its factors: an entry of the layer-support table.
+    """How a layer type gives its factors: an entry of a method's layer-support table.
 
     Args:
-        sizes: ``sizes(module) -> (entries of H, entries of S)``.
+        sizes: ``sizes(module) -> (I, O)``: the dimensions of the input side, a bias's included, and the output side.
         input_sum: ``input_sum(module, h)``: the statistic of one use's input that adds up over uses.
         grad_sum: ``grad_sum(module, s)``: the same of the output gradient.
-        count: ``count(output, entries of S)``: what the sums are divided by.
-        finish: ``finish(input_sum, grad_sum, count, entries of H) -> (H, S)``, from the sums over all uses.
-        views: ``views(module, H, S)``: by parameter name, the pair of views that multiplies to its Fisher diagonal.
+        finish: ``finish(input_sum, grad_sum, counts, I) -> (H, S)``, from the sums over all uses.
         fits: ``fits(module, h)``: whether it holds for this input; a use that it does not hold for counts for nothing.
     """
 
     sizes: Callable[[Any], tuple[int, int]]
     input_sum: Callable[[Any, Tensor], Tensor]
     grad_sum: Callable[[Any, Tensor], Tensor]
-    count: Callable[[Tensor, int], int]
-    finish: Callable[[Tensor, Tensor, int, int], Pair]
-    views: Callable[[Any, Tensor, Tensor], dict[str, Pair]]
+    finish: Callable[[Tensor, Tensor, Counts, int], Pair]
     fits: Callable[[Any, Tensor], bool] = _any_input
 
 
+R = TypeVar("R", bound=Rule)
+
+
 @dataclass(kw_only=True, slots=True, eq=False)
-class Layer:
+class Layer(Generic[R]):
     """A supported layer and the statistics of its uses since the last :meth:`take`.
 
     Args:
@@ -61,14 +67,14 @@ class Layer:
 
     name: str
     module: nn.Module
-    rule: Rule
+    rule: R
     params: dict[str, nn.Parameter]
     input_size: int = field(init=False)
     grad_size: int = field(init=False)
     has_fired: bool = field(init=False, default=False)
     _input_sum: Tensor | None = field(init=False, default=None)
     _grad_sum: Tensor | None = field(init=False, default=None)
-    _count: int = field(init=False, default=0)
+    _counts: Counts = field(init=False, default=Counts(0, 0))
 
     def __post_init__(self) -> None:
         self.input_size, self.grad_size = self.rule.sizes(self.module)
@@ -88,26 +94,27 @@ class Layer:
         grad_sum = self.rule.grad_sum(self.module, grad)
         self._input_sum = _add(self._input_sum, input_sum)
         self._grad_sum = _add(self._grad_sum, grad_sum)
-        self._count += self.rule.count(grad, self.grad_size)
+        rows, samples = self._counts
+        self._counts = Counts(rows + grad.numel() // self.grad_size, samples + (grad.shape[0] if grad.dim() > 1 else 1))
         self.has_fired = True
 
-    def take(self) -> tuple[Tensor, Tensor, int] | None:
-        """Return and forget H, S and their count, over all uses committed; None if none came with a gradient."""
-        if self._input_sum is None or self._grad_sum is None or self._count == 0 or self.has_no_grad:
+    def take(self) -> tuple[Tensor, Tensor, Counts] | None:
+        """Return and forget H, S and their counts, over all uses committed; None if none came with a gradient."""
+        counts = self._counts
+        if self._input_sum is None or self._grad_sum is None or counts.rows == 0 or self.has_no_grad:
             self.drop()
             return None
-        factors = self.rule.finish(self._input_sum, self._grad_sum, self._count, self.input_size)
-        count = self._count
+        factors = self.rule.finish(self._input_sum, self._grad_sum, counts, self.input_size)
         self.drop()
-        return *factors, count
+        return *factors, counts
 
     def drop(self) -> None:
         """Forget the uses committed since the last :meth:`take`."""
         self._input_sum = self._grad_sum = None
-        self._count = 0
+        self._counts = Counts(0, 0)
 
 
-class Capture:
+class Capture(Generic[R]):
     """Collects the statistics of a model's supported layers while it trains.
 
     The hooks live as long as this object, and stay silent on deep copies of the model.
@@ -122,7 +129,7 @@ class Capture:
         is_enabled: Whether hooks collect; they return at once where not.
     """
 
-    def __init__(self, model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> None:
+    def __init__(self, model: nn.Module, rules: Mapping[type[nn.Module], R]) -> None:
         self.layers = tuple(_supported_layers(model, rules))
         self.is_enabled = True
         self._model = model
@@ -141,7 +148,7 @@ class Capture:
         for layer in self.layers:
             layer.drop()
 
-    def observe(self, layer: Layer, h: Tensor, output: Tensor) -> None:
+    def observe(self, layer: Layer[R], h: Tensor, output: Tensor) -> None:
         """Reduce the input of one use, and commit it when the gradient of its output arrives.
 
         Args:
@@ -164,7 +171,7 @@ class Capture:
         output.register_hook(on_grad)
 
 
-def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> Iterator[Layer]:
+def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], R]) -> Iterator[Layer[R]]:
     for name, module in model.named_modules():
         rule = next((rule for kind, rule in rules.items() if isinstance(module, kind)), None)
         params = dict(module.named_parameters(recurse=False))
@@ -172,10 +179,10 @@ def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], Rule]) -
             yield Layer(name=name, module=module, rule=rule, params=params)
 
 
-class _ForwardHook:
+class _ForwardHook(Generic[R]):
     """Hands the uses of a layer to its capture, which it does not keep alive; a copied or saved model carries none."""
 
-    def __init__(self, capture: Capture, layer: Layer) -> None:
+    def __init__(self, capture: Capture[R], layer: Layer[R]) -> None:
         self._capture = weakref.ref(capture)
         self._layer = layer
 

@@ -72,7 +72,7 @@ class CurvatureOptimizer(Optimizer):
         config: Any,  # noqa: ANN401
         group_options: tuple[str, ...],
         refresh_intervals: tuple[int, ...],
-        capture: Capture | None = None,
+        capture: Capture[Any] | None = None,
     ) -> None:
         self._config = config
         self._group_options = group_options

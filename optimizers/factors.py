@@ -87,8 +87,8 @@ def feature_sums(x: Tensor, num_features: int) -> Tensor:
     return _widen(x).reshape(-1, num_features).sum(0)
 
 
-def patch_squares(
-    x: Tensor,
+def patch_sums(
+    image: Tensor,
     kernel_size: Sequence[int],
     *,
     stride: Sequence[int],
@@ -96,13 +96,13 @@ def patch_squares(
     padding: Sequence[int],
     padding_mode: str = "zeros",
 ) -> Tensor:
-    """Return the sum over samples and positions of the squared im2col patches of a convolution's input.
+    """Return the sum over positions of the im2col patches of a convolution's input, summed over the samples before.
 
-    The diagonal of the input factor of Appendix A.3 without im2col: squaring commutes with padding and with cutting
-    patches, so the batch is summed first, and each spatial dimension is then cut into kernel offsets by a strided view.
+    Padding and cutting patches commute with sums over samples, and with functions of single entries that keep 0: so
+    there is no im2col. Each spatial dimension is cut into kernel offsets by a strided view.
 
     Args:
-        x: Shape ``[B, C, *spatial]``.
+        image: Shape ``[C, *spatial]``.
         kernel_size: Of each spatial dimension.
         stride: Of each spatial dimension.
         dilation: Of each spatial dimension.
@@ -113,7 +113,7 @@ def patch_squares(
         Shape ``[C * K]``, the channel outermost, as in a flattened convolution weight.
     """
     mode = "constant" if padding_mode == "zeros" else padding_mode
-    q = F.pad(sample_squares(x).unsqueeze(0), tuple(padding), mode=mode).squeeze(0)
+    q = F.pad(image.unsqueeze(0), tuple(padding), mode=mode).squeeze(0)
     for dim, (kernel, step, spacing) in enumerate(zip(kernel_size, stride, dilation, strict=True), start=1):
         reach = q.shape[dim] - spacing * (kernel - 1)  # of the positions that one kernel offset meets
         q = q.unfold(dim, reach, spacing)[..., ::step].sum(-1)
@@ -140,22 +140,22 @@ def token_counts(tokens: Tensor, num_tokens: int, padding_token: int | None, dty
     return counts
 
 
-def mean_squares(input_sum: Tensor, grad_sum: Tensor, count: int, input_size: int) -> tuple[Tensor, Tensor]:
+def mean_squares(input_sum: Tensor, grad_sum: Tensor, rows: int, input_size: int) -> tuple[Tensor, Tensor]:
     """Return the factors H and S of Section 3 as means of squares.
 
     Args:
         input_sum: Sum of h² over rows, shape ``[I]``.
         grad_sum: Sum of s² over rows, shape ``[O]``.
-        count: Number of rows N.
+        rows: Their number N.
         input_size: Entries of H: I, or I + 1 where the layer has a bias, whose homogeneous coordinate is always 1.
 
     Returns:
         H of shape ``[input_size]`` and S of shape ``[O]``.
     """
-    return F.pad(input_sum / count, (0, input_size - input_sum.numel()), value=1.0), grad_sum / count
+    return F.pad(input_sum / rows, (0, input_size - input_sum.numel()), value=1.0), grad_sum / rows
 
 
-def released_norm_factors(input_sum: Tensor, grad_sum: Tensor, count: int, input_size: int) -> tuple[Tensor, Tensor]:
+def released_norm_factors(input_sum: Tensor, grad_sum: Tensor, samples: int, input_size: int) -> tuple[Tensor, Tensor]:
     """Return the factors that the authors' released code gives a normalization layer.
 
     ``H = [Σ_c (Σ h / |x|²)², C] / b²``, the first entry for the scale, the second for the shift; ``S = (Σ s)² / b``.
@@ -163,14 +163,14 @@ def released_norm_factors(input_sum: Tensor, grad_sum: Tensor, count: int, input
     Args:
         input_sum: Per channel the sum of h / |x|², shape ``[C]``; see :func:`released_norm_input`.
         grad_sum: Per channel or feature the sum of s, shape ``[O]``.
-        count: Number of samples b.
+        samples: Their number b.
         input_size: Entries of H, always 2.
 
     Returns:
         H of shape ``[2]`` and S of shape ``[O]``.
     """
     energy = input_sum.square().sum().reshape(1)
-    return F.pad(energy, (0, input_size - 1), value=input_sum.numel()) / count**2, grad_sum.square() / count
+    return F.pad(energy, (0, input_size - 1), value=input_sum.numel()) / samples**2, grad_sum.square() / samples
 
 
 def released_norm_input(x: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ not end in its normalized dimensions takes ones: ``LayerNorm2d`` of timm and of 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .capture import Rule
+from .capture import Counts, Pair, Rule
 from .factors import (
     accumulation_dtype,
     channel_squares,
@@ -36,24 +36,37 @@ from .factors import (
     feature_sums,
     mean_squares,
     norm_views,
-    patch_squares,
+    patch_sums,
     released_norm_factors,
     released_norm_input,
+    sample_squares,
     token_counts,
 )
 
-Rules = Mapping[type[nn.Module], Rule]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiagonalRule(Rule):
+    """How a layer type gives the diagonals of its factors.
+
+    Args:
+        views: ``views(module, H, S)``: by parameter name, the pair of views that multiplies to its Fisher diagonal.
+    """
+
+    views: Callable[[Any, Tensor, Tensor], dict[str, Pair]]
 
 
-def _num_rows(grad: Tensor, grad_size: int) -> int:
-    return grad.numel() // grad_size
+Rules = Mapping[type[nn.Module], DiagonalRule]
 
 
-def _num_samples(grad: Tensor, grad_size: int) -> int:
-    return grad.shape[0] if grad.dim() > 1 else 1
+def _mean_squares(input_sum: Tensor, grad_sum: Tensor, counts: Counts, input_size: int) -> Pair:
+    return mean_squares(input_sum, grad_sum, counts.rows, input_size)
 
 
-def _num_inputs(conv: Any) -> int:  # noqa: ANN401
+def _released_norm(input_sum: Tensor, grad_sum: Tensor, counts: Counts, input_size: int) -> Pair:
+    return released_norm_factors(input_sum, grad_sum, counts.samples, input_size)
+
+
+def num_inputs(conv: Any) -> int:  # noqa: ANN401
     """Return the entries of a patch over all groups, C * K."""
     return math.prod((conv.in_channels, *conv.kernel_size))
 
@@ -62,89 +75,89 @@ def _batched(conv: Any, x: Tensor) -> Tensor:  # noqa: ANN401
     return x if x.dim() == len(conv.kernel_size) + 2 else x.unsqueeze(0)
 
 
-def _num_features(norm: Any) -> int:  # noqa: ANN401
+def num_features(norm: Any) -> int:  # noqa: ANN401
     return int(norm.weight.numel())
 
 
-def _ends_in_features(norm: Any, h: Tensor) -> bool:  # noqa: ANN401
+def ends_in_features(norm: Any, h: Tensor) -> bool:  # noqa: ANN401
     return tuple(h.shape[-len(norm.normalized_shape) :]) == tuple(norm.normalized_shape)
 
 
+def conv_geometry(conv: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return how a convolution cuts its input into patches, as :func:`optimizers.factors.patch_sums` takes it."""
+    return {
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "dilation": conv.dilation,
+        "padding": conv._reversed_padding_repeated_twice,  # resolves padding="same" too
+        "padding_mode": conv.padding_mode,
+    }
+
+
 def _conv_input(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
-    return patch_squares(
-        _batched(conv, h),
-        conv.kernel_size,
-        stride=conv.stride,
-        dilation=conv.dilation,
-        padding=conv._reversed_padding_repeated_twice,  # resolves padding="same" too
-        padding_mode=conv.padding_mode,
-    )
+    """Return the sum of squared patches over samples and positions, the diagonal of the input factor of Appendix A.3."""
+    return patch_sums(sample_squares(_batched(conv, h)), **conv_geometry(conv))
 
 
-LINEAR = Rule(
+LINEAR = DiagonalRule(
     sizes=lambda m: (m.in_features + (m.bias is not None), m.out_features),
     input_sum=lambda m, h: feature_squares(h, m.in_features),
     grad_sum=lambda m, s: feature_squares(s, m.out_features),
-    count=_num_rows,
-    finish=mean_squares,
+    finish=_mean_squares,
     views=lambda m, h, s: dense_views(h, s, m.in_features, groups=1),
 )
-CONV = Rule(
-    sizes=lambda m: (_num_inputs(m) + (m.bias is not None), m.out_channels),
+CONV = DiagonalRule(
+    sizes=lambda m: (num_inputs(m) + (m.bias is not None), m.out_channels),
     input_sum=_conv_input,
     grad_sum=lambda m, s: channel_squares(_batched(m, s)),
-    count=_num_rows,
-    finish=mean_squares,
-    views=lambda m, h, s: dense_views(h, s, _num_inputs(m), m.groups),
+    finish=_mean_squares,
+    views=lambda m, h, s: dense_views(h, s, num_inputs(m), m.groups),
 )
-CHANNEL_NORM = Rule(
-    sizes=lambda m: (_num_features(m), _num_features(m)),
+CHANNEL_NORM = DiagonalRule(
+    sizes=lambda m: (num_features(m), num_features(m)),
     input_sum=lambda m, h: channel_squares(h),
     grad_sum=lambda m, s: channel_squares(s),
-    count=_num_rows,
-    finish=mean_squares,
+    finish=_mean_squares,
     views=lambda m, h, s: norm_views(h, s),
 )
 FEATURE_NORM = replace(
     CHANNEL_NORM,
-    input_sum=lambda m, h: feature_squares(h, _num_features(m)),
-    grad_sum=lambda m, s: feature_squares(s, _num_features(m)),
-    fits=_ends_in_features,
+    input_sum=lambda m, h: feature_squares(h, num_features(m)),
+    grad_sum=lambda m, s: feature_squares(s, num_features(m)),
+    fits=ends_in_features,
 )
-EMBEDDING = Rule(
+EMBEDDING = DiagonalRule(
     sizes=lambda m: (m.num_embeddings, m.embedding_dim),
     input_sum=lambda m, tokens: token_counts(
         tokens, m.num_embeddings, m.padding_idx, accumulation_dtype(m.weight.dtype)
     ),
     grad_sum=lambda m, s: feature_squares(s, m.embedding_dim),
-    count=_num_rows,
-    finish=mean_squares,
+    finish=_mean_squares,
     views=lambda m, h, s: {"weight": (h[:, None], s)},
 )
 
 RELEASED_CONV = replace(  # pools H over groups
     CONV,
-    sizes=lambda m: (_num_inputs(m) // m.groups + (m.bias is not None), m.out_channels),
+    sizes=lambda m: (num_inputs(m) // m.groups + (m.bias is not None), m.out_channels),
     input_sum=lambda m, h: _conv_input(m, h).view(m.groups, -1).mean(0),
-    views=lambda m, h, s: dense_views(h, s, _num_inputs(m) // m.groups, groups=1),
+    views=lambda m, h, s: dense_views(h, s, num_inputs(m) // m.groups, groups=1),
 )
-RELEASED_CHANNEL_NORM = Rule(
-    sizes=lambda m: (2, _num_features(m)),
+RELEASED_CHANNEL_NORM = DiagonalRule(
+    sizes=lambda m: (2, num_features(m)),
     input_sum=lambda m, h: released_norm_input(h),
     grad_sum=lambda m, s: channel_sums(s),
-    count=_num_samples,
-    finish=released_norm_factors,
+    finish=_released_norm,
     views=lambda m, h, s: {"weight": (h[:1], s), "bias": (h[1:], s)},
 )
 RELEASED_FEATURE_NORM = replace(
     RELEASED_CHANNEL_NORM,
     input_sum=lambda m, h: released_norm_input(h if h.dim() > 1 else h.unsqueeze(0)),
-    grad_sum=lambda m, s: feature_sums(s, _num_features(m)),
-    fits=_ends_in_features,
+    grad_sum=lambda m, s: feature_sums(s, num_features(m)),
+    fits=ends_in_features,
 )
 
 
-def _by_type(conv: Rule, channel_norm: Rule, feature_norm: Rule) -> Rules:
+def _by_type(conv: DiagonalRule, channel_norm: DiagonalRule, feature_norm: DiagonalRule) -> Rules:
     norms: Rules = {_BatchNorm: channel_norm, nn.LayerNorm: feature_norm}
     return {nn.Linear: LINEAR, nn.Conv1d: conv, nn.Conv2d: conv, nn.Conv3d: conv, **norms}
 

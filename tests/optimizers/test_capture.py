@@ -27,7 +27,7 @@ def loss_of(model, inputs, targets):
 
 
 def taken(capture):
-    """Return by layer name H, S and the count; H and S as from a summed loss."""
+    """Return by layer name H, S and the counts; H and S as from a summed loss."""
     return {layer.name: layer.take() for layer in capture.layers}
 
 
@@ -52,9 +52,9 @@ def test_a_use_gives_means_of_squares():
     output = model(inputs)
     output.retain_grad()
     nn.functional.cross_entropy(output, targets).backward()
-    h, s, count = taken(capture)["3"]
+    h, s, counts = taken(capture)["3"]
     normed = model[:3](inputs)
-    assert count == 6
+    assert counts.rows == 6
     torch.testing.assert_close(h, torch.cat([normed.square().mean(0), torch.ones(1, dtype=torch.float64)]))
     torch.testing.assert_close(s, output.grad.square().mean(0))
     assert taken(capture)["3"] is None
@@ -96,7 +96,7 @@ def test_forwards_that_do_not_train_count_for_nothing():
     capture.is_enabled = True
     assert all(sums is None for sums in taken(capture).values())
     loss_of(model, inputs, targets).backward()
-    assert all(count == 6 for _, _, count in taken(capture).values())
+    assert all(counts.rows == 6 for _, _, counts in taken(capture).values())
 
 
 def test_a_layer_in_eval_mode_inside_a_training_model_counts():
@@ -130,8 +130,8 @@ def test_a_reused_module_sums_over_its_uses():
     capture = Capture(model, PAPER_RULES)
     first = torch.tanh(model.layer(inputs))
     loss_of(model, inputs, targets).backward()
-    h, _, count = taken(capture)["layer"]
-    assert count == 12
+    h, _, counts = taken(capture)["layer"]
+    assert counts.rows == 12
     torch.testing.assert_close(h[:4], torch.cat([inputs, first]).square().mean(0))
 
 
@@ -175,8 +175,8 @@ def test_activation_checkpointing_counts_once(use_reentrant):
     plain = taken(capture)
     output = checkpoint(model, inputs.clone().requires_grad_(), use_reentrant=use_reentrant)
     nn.functional.cross_entropy(output, targets).backward()
-    for name, (h, s, count) in taken(capture).items():
-        assert count == 6
+    for name, (h, s, counts) in taken(capture).items():
+        assert counts.rows == 6
         torch.testing.assert_close((h, s), plain[name][:2], rtol=TOLERANCE, atol=0)
 
 
@@ -252,7 +252,7 @@ def test_subclasses_follow_their_base_where_they_can():
     model(x=torch.randn(2, 4), is_verbose=True)[0].sum().backward()
     assert taken(capture)[""] is None
     model(x=torch.randn(2, 4)).sum().backward()
-    assert taken(capture)[""][2] == 2
+    assert taken(capture)[""][2].rows == 2
 
 
 def restored(state):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from optimizers.capture import Counts
 from optimizers.factors import channel_squares, feature_squares, mean_squares, min_max, released_min_max, token_counts
 from optimizers.rules import MORE_RULES, PAPER_RULES, RELEASED_RULES
 
@@ -133,7 +134,7 @@ def test_released_min_max():
 def test_released_norm_factors():
     norm, rule = nn.BatchNorm2d(3), RELEASED_RULES[nn.modules.batchnorm._BatchNorm]
     h, s = torch.randn(4, 3, 2, 5), torch.randn(4, 3, 2, 5)
-    factors = rule.finish(rule.input_sum(norm, h), rule.grad_sum(norm, s), rule.count(s, 3), 2)
+    factors = rule.finish(rule.input_sum(norm, h), rule.grad_sum(norm, s), Counts(rows=40, samples=4), 2)
     energy = ((h / 10**2).sum((0, 2, 3)) ** 2).sum()
     torch.testing.assert_close(factors[0], torch.stack([energy, torch.tensor(3.0)]) / 16)
     torch.testing.assert_close(factors[1], s.sum((0, 2, 3)) ** 2 / 4)
@@ -142,7 +143,7 @@ def test_released_norm_factors():
 def test_released_layer_norm_factors():
     norm, rule = nn.LayerNorm(5), RELEASED_RULES[nn.LayerNorm]
     h, s = torch.randn(4, 3, 5), torch.randn(4, 3, 5)
-    factors = rule.finish(rule.input_sum(norm, h), rule.grad_sum(norm, s), rule.count(s, 5), 2)
+    factors = rule.finish(rule.input_sum(norm, h), rule.grad_sum(norm, s), Counts(rows=12, samples=4), 2)
     energy = ((h / 5**2).sum((0, 2)) ** 2).sum()
     torch.testing.assert_close(factors[0], torch.stack([energy, torch.tensor(3.0)]) / 16)
     torch.testing.assert_close(factors[1], s.sum((0, 1)) ** 2 / 4)
