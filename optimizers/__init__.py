@@ -5,20 +5,29 @@ To add one: write ``optimizers/<name>.py`` with its ``SPEC``, and add the specif
 
 import importlib
 
-from . import adafactor, adafisher, adam, sgd
+from . import adafactor, adafisher, adam, eva, kfac, sgd, shampoo
+
 from .adafisher import AdaFisher, AdaFisherW
 from .base import Categorical, Float, OptimizerSpec, Refreshing, level_shares
+from .eva import Eva
+from .foreign import spec_of
+from .kfac import KFAC
+from .shampoo import Shampoo
 
 __all__ = [
+    "KFAC",
     "REGISTRY",
     "AdaFisher",
     "AdaFisherW",
     "Categorical",
+    "Eva",
     "Float",
     "OptimizerSpec",
     "Refreshing",
+    "Shampoo",
     "find",
     "level_shares",
+    "spec_of",
 ]
 
 REGISTRY: dict[str, OptimizerSpec] = {
@@ -29,25 +38,32 @@ REGISTRY: dict[str, OptimizerSpec] = {
     "adafisher": adafisher.SPEC,
     "adafisherw": adafisher.W_SPEC,
     "adafisher_released": adafisher.RELEASED_SPEC,
+    "kfac": kfac.SPEC,
+    "shampoo": shampoo.SPEC,
+    "eva": eva.SPEC,
 }
-
 
 def find(name: str) -> OptimizerSpec:
     """Return the specification of an optimizer.
 
     Args:
-        name: A key of :data:`REGISTRY`, or ``package.module:SPEC`` for one of a user's own.
+        name: A key of :data:`REGISTRY`; ``package.module.Class``, an optimizer class such as ``torch.optim.NAdam``; or
+            ``package.module:SPEC``, a specification of a user's own.
 
     Returns:
         The specification.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is none of that name, or if it is a class that cannot be an arm.
     """
     if name in REGISTRY:
         return REGISTRY[name]
     if ":" not in name:
-        raise ValueError(f"no optimizer {name!r}; known: {', '.join(REGISTRY)}, or package.module:SPEC")
+        if "." in name:
+            return spec_of(name)
+        raise ValueError(
+            f"no optimizer {name!r}; known: {', '.join(REGISTRY)}, package.module.Class, or package.module:SPEC"
+        )
     module, _, attribute = name.partition(":")
     try:
         spec = getattr(importlib.import_module(module), attribute)

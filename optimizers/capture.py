@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 Pair = tuple[Tensor, Tensor]
@@ -127,14 +128,17 @@ class Capture(Generic[R]):
     Attributes:
         layers: The supported layers, in the order of ``model.named_modules()``.
         is_enabled: Whether hooks collect; they return at once where not.
+        is_deaf: Whether gradients count only while :meth:`attend` computes them.
     """
 
     def __init__(self, model: nn.Module, rules: Mapping[type[nn.Module], R]) -> None:
         self.layers = tuple(_supported_layers(model, rules))
         self.is_enabled = True
+        self.is_deaf = False
         self._model = model
+        self._edges: list[GradientEdge] = []  # of the outputs that a deaf capture waits for
         handles = [
-            layer.module.register_forward_hook(_ForwardHook(self, layer), with_kwargs=True) for layer in self.layers
+            layer.module.register_forward_hook(WeakHook(self.observe, layer), with_kwargs=True) for layer in self.layers
         ]
         weakref.finalize(self, _remove, handles)
         torch.compiler.reset()  # graphs compiled before would run on without the hooks
@@ -145,10 +149,15 @@ class Capture(Generic[R]):
 
     def drop(self) -> None:
         """Forget all pending statistics."""
+        self._edges = []
         for layer in self.layers:
             layer.drop()
 
-    def observe(self, layer: Layer[R], h: Tensor, output: Tensor) -> None:
+    def counts(self) -> bool:
+        """Return whether a forward counts now."""
+        return self.is_enabled and self._model.training and torch.is_grad_enabled()
+
+    def observe(self, layer: Layer[R], h: object, output: object) -> None:
         """Reduce the input of one use, and commit it when the gradient of its output arrives.
 
         Args:
@@ -156,7 +165,9 @@ class Capture(Generic[R]):
             h: Its input.
             output: What it returned, before any in-place operation.
         """
-        if not (self.is_enabled and self._model.training and output.requires_grad and layer.is_trainable):
+        if not (isinstance(h, Tensor) and isinstance(output, Tensor)):
+            return
+        if not (self.counts() and output.requires_grad and layer.is_trainable):
             return
         if torch._C._current_graph_task_id() == NO_BACKWARD and layer.has_no_grad:
             layer.drop()  # what it has was left by gradients that are cleared, by model.zero_grad() for one
@@ -165,10 +176,36 @@ class Capture(Generic[R]):
         input_sum = layer.rule.input_sum(layer.module, h.detach())
 
         def on_grad(grad: Tensor) -> None:
-            if self.is_enabled:
+            if self.is_enabled and not self.is_deaf:
                 layer.commit(input_sum, grad.detach())
 
         output.register_hook(on_grad)
+        if self.is_deaf:
+            self._edges.append(get_gradient_edge(output))
+
+    def attend(self, loss: Tensor) -> None:
+        """Let a capture that is deaf hear the backward pass of a loss, which ends at the outputs of the layers.
+
+        Args:
+            loss: Of the model's last forward, whose graph stays.
+        """
+        edges, self._edges = self._edges, []
+        if not edges:
+            return
+        self.is_deaf = False
+        try:
+            torch.autograd.grad(loss, edges, retain_graph=True, allow_unused=True)
+        finally:
+            self.is_deaf = True
+
+
+def count_uses(model: nn.Module) -> dict[nn.Parameter, int]:
+    """Return how many modules hold each parameter of a model as their own: more than one where it is shared."""
+    num_uses: dict[nn.Parameter, int] = {}
+    for module in model.modules():
+        for param in module.parameters(recurse=False):
+            num_uses[param] = num_uses.get(param, 0) + 1
+    return num_uses
 
 
 def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], R]) -> Iterator[Layer[R]]:
@@ -179,18 +216,23 @@ def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], R]) -> I
             yield Layer(name=name, module=module, rule=rule, params=params)
 
 
-class _ForwardHook(Generic[R]):
-    """Hands the uses of a layer to its capture, which it does not keep alive; a copied or saved model carries none."""
+class WeakHook:
+    """A forward hook that calls a method of an object which it does not keep alive; copies of the model carry none.
 
-    def __init__(self, capture: Capture[R], layer: Layer[R]) -> None:
-        self._capture = weakref.ref(capture)
-        self._layer = layer
+    Args:
+        method: ``method(*first, h, output)``, h the module's first input.
+        *first: What it is called with besides.
+    """
+
+    def __init__(self, method: Callable[..., None], *first: object) -> None:
+        self._method = weakref.WeakMethod(method)
+        self._first = first
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
-        capture = self._capture()
-        h = (*args, *kwargs.values())[0]
-        if capture is not None and isinstance(h, Tensor) and isinstance(output, Tensor):
-            capture.observe(self._layer, h, output)
+        """Call the method, if its object still lives."""
+        method = self._method()
+        if method is not None:
+            method(*self._first, next(iter((*args, *kwargs.values())), None), output)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _NoHook, ()

@@ -1,6 +1,7 @@
 """Communication between the workers of a run: one fused collective at a time, nothing without a process group."""
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -58,6 +59,50 @@ def mean_over_workers(
     dist.all_reduce(buffer, group=group)
     total, num_present = torch.split(buffer, [values.numel(), present.numel()])
     return total / spread(num_present.clamp(min=1), sizes, values.numel()), num_present
+
+
+def mean_of_each(tensors: Sequence[Tensor], group: "ProcessGroup") -> list[Tensor]:
+    """Return the mean of each tensor over all workers, in one all-reduce.
+
+    Args:
+        tensors: Of the same shapes on all workers, on one device; zeros for one that this worker lacks.
+        group: The workers.
+
+    Returns:
+        The means, of the same shapes and dtypes.
+    """
+    buffer = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(buffer, group=group)
+    buffer /= dist.get_world_size(group)
+    means = buffer.split([tensor.numel() for tensor in tensors])
+    return [mean.view(tensor.shape).to(tensor.dtype) for mean, tensor in zip(means, tensors, strict=True)]
+
+
+def average_gradients(params: Sequence[Tensor], group: "ProcessGroup") -> None:
+    """Replace the gradient of each parameter by its mean over all workers, in one all-reduce.
+
+    As in DistributedDataParallel, a worker without a gradient counts as zeros, and one that no worker has stays None.
+    Only where this worker lacks one does the host wait for the device, to learn which it is.
+
+    Args:
+        params: The same on all workers, on one device, in the same order.
+        group: The workers.
+    """
+    present = params[0].new_ones(len(params))
+    lacking = [index for index, param in enumerate(params) if param.grad is None]
+    for index in lacking:
+        present[index] = 0
+    *means, present = mean_of_each([*map(_gradient_or_zeros, params), present], group)
+    is_held = present.tolist() if lacking else [1.0] * len(params)
+    for param, mean, held in zip(params, means, is_held, strict=True):
+        if param.grad is not None:
+            param.grad.copy_(mean)
+        elif held:
+            param.grad = mean.clone()
+
+
+def _gradient_or_zeros(param: Tensor) -> Tensor:
+    return torch.zeros_like(param) if param.grad is None else param.grad
 
 
 def _own_group() -> "ProcessGroup":

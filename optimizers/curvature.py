@@ -26,6 +26,8 @@ from .capture import Capture
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside the wrappers of ``torch.compile`` and ``DistributedDataParallel``, which prefix names.
 
+    It is refused where parameters wait for their first forward, as factors could not be given their shapes.
+
     Args:
         model: A network, wrapped or bare.
 
@@ -33,13 +35,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
         The bare network.
 
     Raises:
-        ValueError: If it is no module, as where parameters were given, the habit of ``torch.optim``.
+        ValueError: If it is no module, as where parameters were given, the habit of ``torch.optim``; or if one of its
+            parameters is lazy.
     """  # noqa: DOC502
     require(isinstance(model, nn.Module), "the first argument", "the model, not its parameters", type(model).__name__)
     if isinstance(model, DistributedDataParallel):
         return unwrapped(model.module)
     compiled = getattr(model, "_orig_mod", None)
-    return unwrapped(compiled) if isinstance(compiled, nn.Module) else model
+    if isinstance(compiled, nn.Module):
+        return unwrapped(compiled)
+    for param in model.parameters():
+        _require_initialized(param)
+    return model
 
 
 class CurvatureOptimizer(Optimizer):
@@ -100,7 +107,7 @@ class CurvatureOptimizer(Optimizer):
         try:
             replace(self._config, **{name: group[name] for name in self._group_options})
             for param in group["params"]:
-                require(not is_lazy(param), "a parameter", "initialized by a first forward", type(param).__name__)
+                _require_initialized(param)
                 require(param.is_floating_point(), "a parameter's dtype", "real", param.dtype)
         except ValueError:
             self.param_groups.pop()
@@ -121,6 +128,7 @@ class CurvatureOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._complete_gradients()
         reached = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for param, _ in reached:
             self._prepare(param)
@@ -169,6 +177,8 @@ class CurvatureOptimizer(Optimizer):
         self._check_param_states(state_dict["state"], self._check_groups(state_dict["param_groups"]))
         super().load_state_dict({**state_dict, "state": deepcopy(state_dict["state"])})
         self._load_own_state(own)
+        if self._capture is not None:
+            self._capture.drop()
         self._num_steps = own["num_steps"]
         self._schedule_by_interval()
 
@@ -176,6 +186,9 @@ class CurvatureOptimizer(Optimizer):
         """Refuse to be pickled or copied."""
         kind = type(self).__name__
         raise TypeError(f"{kind} watches its model and cannot be copied or pickled; build another, load its state_dict")
+
+    def _complete_gradients(self) -> None:  # noqa: B027
+        """Look at the gradients as ``backward`` left them, before anything else does; a method may change them here."""
 
     @abstractmethod
     def _refresh(self, level: int) -> None:
@@ -256,6 +269,10 @@ class CurvatureOptimizer(Optimizer):
                 expected = _shapes(self._new_state(param.detach().to("meta")))
                 loaded = _shapes(states[index])
                 require(loaded == expected, f"shapes of the loaded state {index}", f"{expected}", loaded)
+
+
+def _require_initialized(param: nn.Parameter) -> None:
+    require(not is_lazy(param), "a parameter", "initialized by a first forward", type(param).__name__)
 
 
 def _shapes(state: object) -> dict[str, tuple[int, ...]] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .capture import Capture, Pair
+from .capture import Capture, Pair, count_uses
 from .factors import min_max, released_min_max
 from .rules import PAPER_RULES, RELEASED_RULES, Rules, choose
 from .running import Averaging, RunningFactors
@@ -110,7 +110,8 @@ class DiagonalFisher:
         self._normalization = chosen.normalize
         self._normalized = torch.empty_like(self._factors.values)
         self._normalize()
-        self._pairs, self._num_uses = self._find_uses(model)
+        self._num_uses = count_uses(model)
+        self._pairs = self._find_pairs()
 
     def refresh(self) -> None:
         """Fold what was captured since the last refresh into the factors, averaged over workers (Eq. 3 and 13).
@@ -153,24 +154,19 @@ class DiagonalFisher:
         self._factors.check_state(state)
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take over factors that :meth:`check_state` accepts, and drop pending statistics."""
+        """Take over factors that :meth:`check_state` accepts."""
         self._factors.load_state_dict(state)
         self._normalize()
-        self.capture.drop()
 
     def _normalize(self) -> None:
         self._normalized.copy_(self._normalization(self._factors.values, self._factors.sizes))
 
-    def _find_uses(self, model: nn.Module) -> tuple[dict[nn.Parameter, list[Pair]], dict[nn.Parameter, int]]:
-        """Return by parameter a pair of views for each use with a rule, and the number of all uses."""
-        num_uses: dict[nn.Parameter, int] = {}
-        for module in model.modules():
-            for param in module.parameters(recurse=False):
-                num_uses[param] = num_uses.get(param, 0) + 1
+    def _find_pairs(self) -> dict[nn.Parameter, list[Pair]]:
+        """Return by parameter a pair of views for each use with a rule."""
         pairs: dict[nn.Parameter, list[Pair]] = {}
         for layer, h, s in self._factors.pairs(self._normalized):
             views = layer.rule.views(layer.module, h, s)
             for name, param in layer.params.items():
                 if name in views:
                     pairs.setdefault(param, []).append(views[name])
-        return pairs, num_uses
+        return pairs

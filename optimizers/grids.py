@@ -25,8 +25,10 @@ LEARNING_RATES: Mapping[str, Categorical] = {
     "language": Categorical(choices=_decades(("1", "1.5", "3", "5"), range(-5, 0))[:-1]),  # prints a 0.05, as "vit"
 }
 DAMPING = Categorical(choices=_decades(("1", "3", "5", "9"), range(-4, -1)))  # λ, of AdaFisher as of K-FAC
+SHAMPOO_DAMPING = Categorical(choices=_decades(("1", "3", "5", "9"), range(-6, -3)))
 GAMMA = Categorical(choices=(*TENTHS, 0.99))
 MOMENTUM = Categorical(choices=(*TENTHS, 1.0))
+HESSIAN_POWER = Categorical(choices=(*TENTHS, 1.0))
 
 
 def paper_spaces(**own: Categorical) -> dict[str, SearchSpace]:

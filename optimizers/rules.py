@@ -76,10 +76,12 @@ def _batched(conv: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 
 
 def num_features(norm: Any) -> int:  # noqa: ANN401
+    """Return the entries of a normalization layer's scale."""
     return int(norm.weight.numel())
 
 
 def ends_in_features(norm: Any, h: Tensor) -> bool:  # noqa: ANN401
+    """Return whether the last dimensions of a layer's input are those that it normalizes."""
     return tuple(h.shape[-len(norm.normalized_shape) :]) == tuple(norm.normalized_shape)
 
 
@@ -95,7 +97,7 @@ def conv_geometry(conv: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _conv_input(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
-    """Return the sum of squared patches over samples and positions, the diagonal of the input factor of Appendix A.3."""
+    """Return the sum of squared patches over samples and positions: the diagonal of Appendix A.3's input factor."""
     return patch_sums(sample_squares(_batched(conv, h)), **conv_geometry(conv))
 
 

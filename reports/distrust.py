@@ -43,6 +43,7 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
     yield from _edges(searches)
     yield from _pruning(frames, searches)
     yield from _constant_preconditioner(frames)
+    yield from _fallbacks(frames)
     yield from _drift(frames)
     yield from _input_bound(frames)
     yield from _overshoot(frames)
@@ -181,6 +182,20 @@ def _constant_preconditioner(frames: Frames) -> Iterator[str]:
             f"{arm}: at the end 90 % of its preconditioner lies within a factor of {value:.2f}. That is all but a "
             "constant: the arm ran as SGD with momentum, and its result is no evidence for curvature."
         )
+
+
+def _fallbacks(frames: Frames) -> Iterator[str]:
+    """Yield how often the linear algebra of arms failed in the race, by kind of what was done instead."""
+    counts = frames.metrics[frames.metrics["name"].str.startswith("fallbacks/")]
+    last = counts.sort_values("step").drop_duplicates(["run_id", "name"], keep="last")
+    raced = last.merge(race_runs(frames)[["run_id", "arm"]], on="run_id")
+    totals = raced.groupby(["arm", "name"], as_index=False)["value"].sum()
+    kinds = [
+        f"{row.arm} {str(row.name).removeprefix('fallbacks/').replace('_', ' ')} {row.value:.0f} times"
+        for row in totals[totals["value"] > 0].itertuples(index=False)
+    ]
+    if kinds:
+        yield f"Linear algebra failed in the race, and something else was done: {text.listing(kinds)}, over all seeds."
 
 
 def _drift(frames: Frames) -> Iterator[str]:

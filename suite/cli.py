@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "run":
             sub.add_argument("--workload", help="name, or package.module:SPEC")
-            sub.add_argument("--optimizer", help="name, or package.module:SPEC")
+            sub.add_argument("--optimizer", help="name, package.module.Class, or package.module:SPEC")
             sub.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="a hyperparameter")
             sub.add_argument(
                 "--budget", default="5 epochs", help="e.g. 12s, '5 epochs', '300 steps' (default: 5 epochs)"

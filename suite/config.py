@@ -149,7 +149,7 @@ class Arm:
 
     Args:
         name: As the report calls it.
-        optimizer: Name in the registry, or ``package.module:SPEC``.
+        optimizer: Name in the registry, ``package.module.Class``, or ``package.module:SPEC``.
         fixed: Hyperparameters that this arm sets for all its runs.
         search_space: What a sweep searches; ``None``: what the optimizer declares.
     """

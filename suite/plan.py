@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import optimizers
-from optimizers import Categorical
+from optimizers import Categorical, OptimizerSpec
 from optimizers.base import SearchSpace
 from suite import workloads
 from suite.config import Arm, Budget, Purpose, Run, Schedule
@@ -37,6 +37,8 @@ def resolve_search_space(arm: Arm, space: str = "default") -> SearchSpace:
     except ValueError as error:
         raise UsageError(f"arm {arm.name!r}: {error}") from error
     left = {name: atom for name, atom in whole.items() if name not in arm.fixed}
+    if not whole and arm.search_space is None:
+        raise UsageError(f"arm {arm.name!r} has nothing to search: {spec.name} declares no space; give the arm one")
     if not left:
         raise UsageError(
             f"arm {arm.name!r} has nothing to search: all of {', '.join(whole) or 'an empty space'} is fixed"
@@ -127,7 +129,7 @@ def _without_space(study: Study, arm: Arm, source: str) -> Arm:
     """Return an arm as it races: of what was searched it keeps the options that change what a step costs."""
     space = {}
     if study.tune and source in {"winner", "transferred"}:
-        cost_fields = optimizers.find(arm.optimizer).cost_fields
+        cost_fields = _spec_of(arm).cost_fields
         searched = resolve_search_space(arm, study.tune.space)
         space = {name: atom for name, atom in searched.items() if name in cost_fields}
     return replace(arm, search_space=space or None)
@@ -159,7 +161,7 @@ def calibration_of(run: Run, options: Mapping[str, Any] | None = None) -> Run:
         A run that keeps only what a step's cost depends on: not lr, damping, γ, decay, schedule or seed. The name of
         its arm is the run's :func:`cost_key`.
     """
-    spec = optimizers.find(run.arm.optimizer)
+    spec = _spec_of(run.arm)
     fixed = {name: value for name, value in run.arm.fixed.items() if name in spec.cost_fields}
     return replace(
         run,
@@ -191,7 +193,14 @@ def cost_key(run: Run, point: Mapping[str, Any]) -> str:
 
 def searched_costs(run: Run) -> list[str]:
     """Return the hyperparameters that are searched and change what a step costs, by name."""
-    return sorted(optimizers.find(run.arm.optimizer).cost_fields & set(run.arm.search_space or {}))
+    return sorted(_spec_of(run.arm).cost_fields & set(run.arm.search_space or {}))
+
+
+def _spec_of(arm: Arm) -> OptimizerSpec:
+    try:
+        return optimizers.find(arm.optimizer)
+    except ValueError as error:
+        raise UsageError(f"arm {arm.name!r}: {error}") from error
 
 
 def _cost_options(run: Run) -> Iterator[dict[str, Any]]:

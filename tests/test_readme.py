@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES_WITH_A_LOOP = ("README.md", "docs/adafisher.md")
+PAGES_WITH_A_LOOP = {
+    "README.md": "AdaFisher",
+    "docs/adafisher.md": "AdaFisher",
+    "docs/eva.md": "Eva",
+    "docs/kfac.md": "KFAC",
+    "docs/shampoo.md": "Shampoo",
+}
 MAX_LOOP_LINES = 12
 ABSENT = """ray optuna pandas plotly pyarrow scipy sklearn torchvision jinja2
     fisherbench suite studies reports optimizers""".split()
@@ -35,15 +41,17 @@ def test_the_tests_that_pages_name_exist() -> None:
 
 
 @pytest.mark.parametrize("name", ["optimizers", "mylib"])
-@pytest.mark.parametrize("page", PAGES_WITH_A_LOOP)
-def test_a_training_loop_runs_beside_a_copy_of_the_folder_and_torch(page: str, name: str, tmp_path: Path) -> None:
-    loops = [block for block in blocks(page) if "import AdaFisher" in block]
+@pytest.mark.parametrize(("page", "method"), PAGES_WITH_A_LOOP.items())
+def test_a_training_loop_runs_beside_a_copy_of_the_folder_and_torch(
+    page: str, method: str, name: str, tmp_path: Path
+) -> None:
+    loops = [block for block in blocks(page) if f"import {method}" in block]
     assert loops, f"{page} shows no training loop"
     shutil.copytree(ROOT / "optimizers", tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     hide = f"import sys; sys.modules.update(dict.fromkeys({[absent for absent in ABSENT if absent != name]}))\n"
     check = f"""
 assert loss.isfinite() and loss < 1.09, loss  # chance is log 3
-assert AdaFisher.__module__ == "{name}.adafisher", AdaFisher.__module__
+assert {method}.__module__ == "{name}.{method.lower()}", {method}.__module__
 loaded = sys.modules["{name}"].__file__
 assert loaded == {str(tmp_path / name / "__init__.py")!r}, loaded
 """
@@ -51,6 +59,19 @@ assert loaded == {str(tmp_path / name / "__init__.py")!r}, loaded
         assert len([line for line in loop.splitlines() if line.strip()]) <= MAX_LOOP_LINES
         code = hide + loop.replace("from optimizers import", f"from {name} import") + check
         subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_the_study_and_the_specification_of_the_optimizers_page_work(tmp_path: Path) -> None:
+    study, specification = blocks("docs/optimizers.md")
+    (tmp_path / "my_study.py").write_text(study)
+    (tmp_path / "my_optimizers.py").write_text(specification)
+    command = [sys.executable, str(ROOT / "fisherbench.py")]
+    planned = subprocess.run(
+        [*command, "sweep", "my_study.py", "--dry-run"], check=True, cwd=tmp_path, capture_output=True
+    )
+    assert b"nadam: lr 0.0001 to 0.1 (log), betas of (0.9, 0.99), (0.9, 0.999)" in planned.stdout
+    arm = ["--workload", "iris", "--optimizer", "my_optimizers:ADAM_MINI"]
+    subprocess.run([*command, "run", *arm, "--budget", "5 steps"], check=True, cwd=tmp_path, capture_output=True)
 
 
 def test_the_query_runs_on_results_of_this_schema(tmp_path: Path) -> None:

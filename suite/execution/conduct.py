@@ -200,9 +200,11 @@ def _race(study: Study, store: Store, scratch: Path, say: Say, retry: Collection
 
 
 def _modules(*names: str) -> list[str]:
-    """Return the modules of a user's own that names like ``package.module:SPEC`` need, the callbacks' with them."""
+    """Return the modules that names like ``package.module:SPEC`` or ``package.module.Class`` need, and callbacks."""
     callbacks = os.environ.get(VARIABLE, "").split(",")
-    return sorted({name.strip().partition(":")[0].partition(".")[0] for name in (*names, *callbacks) if ":" in name})
+    return sorted({
+        name.strip().partition(":")[0].partition(".")[0] for name in (*names, *callbacks) if ":" in name or "." in name
+    })
 
 
 def _tidy(study: Study, store: Store) -> bool:

@@ -19,7 +19,7 @@ import optimizers
 from optimizers import Categorical, Float
 from suite import workloads
 from suite.config import Run
-from suite.diagnostics import preconditioner_spread
+from suite.diagnostics import fallbacks, preconditioner_spread
 from suite.errors import UsageError
 from suite.execution import provenance
 from suite.execution.quiet import wait_until_quiet
@@ -34,7 +34,7 @@ from suite.training.loop import Outcome, Watch, train
 from suite.training.workers import Workers
 from suite.workloads import Data
 
-PROBES = (preconditioner_spread,)
+PROBES = (preconditioner_spread, fallbacks)
 FAILURES = ("failed", "out_of_memory")
 _PLANNED = (  # columns that say of a run what its plan says
     *("study", "workload", "data_version", "purpose", "source", "sampler", "pruner", "trial", "seed", "splits"),

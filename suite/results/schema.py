@@ -51,7 +51,7 @@ RUNS = (
         "name of the optimizer configuration under comparison; '(default)' or '(transferred)' behind it says where the "
         "hyperparameters come from, if not from its own sweep",
     ),
-    Column("optimizer", _STR, "name in the optimizer registry, or package.module:SPEC"),
+    Column("optimizer", _STR, "name in the optimizer registry, package.module.Class, or package.module:SPEC"),
     Column("purpose", _STR, "tune, race, calibrate or single"),
     Column("trial", _INT, "number within the sweep of this arm, from 0; null outside a sweep"),
     Column(

@@ -10,9 +10,15 @@ import platform
 import torch
 
 from optimizers import REGISTRY
-from tests.benchmarks import growth, loop, optimizers, sweep
+from tests.benchmarks import growth, loop, optimizers, peers, sweep
 
-BENCHMARKS = {"optimizers": optimizers.run, "growth": growth.run, "loop": loop.run, "sweep": sweep.run}
+BENCHMARKS = {
+    "optimizers": optimizers.run,
+    "peers": peers.run,
+    "growth": growth.run,
+    "loop": loop.run,
+    "sweep": sweep.run,
+}
 
 
 def main() -> None:

@@ -20,8 +20,10 @@ LEARNING_RATES = {
     ),
 }
 DAMPING = (0.0001, 0.0003, 0.0005, 0.0009, 0.001, 0.003, 0.005, 0.009, 0.01, 0.03, 0.05, 0.09)
+SHAMPOO_DAMPING = (1e-6, 3e-6, 5e-6, 9e-6, 1e-5, 3e-5, 5e-5, 9e-5, 1e-4, 3e-4, 5e-4, 9e-4)
 GAMMA = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 MOMENTUM = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+HESSIAN_POWER = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # fmt: on
 OF_ADAFISHER = {"damping": DAMPING, "gamma": GAMMA}
 OWN = {  # beside the learning rate
@@ -29,6 +31,9 @@ OWN = {  # beside the learning rate
     "adafisher": OF_ADAFISHER,
     "adafisherw": OF_ADAFISHER,
     "adafisher_released": OF_ADAFISHER,
+    "adahessian": {"hessian_power": HESSIAN_POWER},
+    "kfac": {"damping": DAMPING},
+    "shampoo": {"damping": SHAMPOO_DAMPING},
 }
 
 

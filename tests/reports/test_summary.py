@@ -143,6 +143,18 @@ def test_a_constant_preconditioner_is_no_evidence_for_curvature():
     assert has(cautions, "released", "within a factor of 1.00", "SGD with momentum")
 
 
+def test_failed_linear_algebra_is_told_by_its_last_counts():
+    counts = [("kfac0", 5, "kept_inverses", 1), ("kfac0", 9, "kept_inverses", 3), ("kfac1", 9, "kept_inverses", 2)]
+    counts += [("shampoo0", 9, "retried_roots", 0)]
+    metrics = [
+        {"run_id": run_id, "attempt": 1, "step": step, "name": f"fallbacks/{kind}", "value": float(value)}
+        for run_id, step, kind, value in counts
+    ]
+    cautions = summary_of({"kfac": [0.97, 0.96], "shampoo": [0.97]}, metrics=metrics).cautions
+    assert has(cautions, "Linear algebra failed in the race", "kfac kept inverses 5 times")
+    assert not has(cautions, "shampoo retried")
+
+
 def test_time_to_the_target_is_not_averaged_where_a_run_missed_it():
     runs = race_of({"sgd": [0.96, 0.97]})
     runs[0]["time_to_target_s"] = 2.0

@@ -80,6 +80,13 @@ def test_curvature_is_measured(store):
     assert (metrics["value"] >= 1).all()
 
 
+def test_fallbacks_are_counted(store):
+    execute(job(arm=tiny.arm("kfac")), store, Workers())
+    metrics = store.load().metrics
+    assert metrics["name"].unique().tolist() == ["fallbacks/kept_inverses"]
+    assert metrics["value"].tolist() == [0.0, 0.0, 0.0]
+
+
 BUDGETS = {
     # budget, steps, seconds, seconds used
     "steps": (Budget(kind="steps", amount=7), 7, None, None),
