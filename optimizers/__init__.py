@@ -5,9 +5,9 @@ To add one: write ``optimizers/<name>.py`` with its ``SPEC``, and add the specif
 
 import importlib
 
-from . import adafactor, adafisher, adam, eva, kfac, sgd, shampoo
-
+from . import adafactor, adafisher, adahessian, adam, eva, kfac, sgd, shampoo
 from .adafisher import AdaFisher, AdaFisherW
+from .adahessian import AdaHessian
 from .base import Categorical, Float, OptimizerSpec, Refreshing, level_shares
 from .eva import Eva
 from .foreign import spec_of
@@ -19,6 +19,7 @@ __all__ = [
     "REGISTRY",
     "AdaFisher",
     "AdaFisherW",
+    "AdaHessian",
     "Categorical",
     "Eva",
     "Float",
@@ -38,10 +39,12 @@ REGISTRY: dict[str, OptimizerSpec] = {
     "adafisher": adafisher.SPEC,
     "adafisherw": adafisher.W_SPEC,
     "adafisher_released": adafisher.RELEASED_SPEC,
+    "adahessian": adahessian.SPEC,
     "kfac": kfac.SPEC,
     "shampoo": shampoo.SPEC,
     "eva": eva.SPEC,
 }
+
 
 def find(name: str) -> OptimizerSpec:
     """Return the specification of an optimizer.

@@ -184,7 +184,7 @@ class Eva(NaturalGradient[MatrixRule]):
         self._factors.refresh()
 
     def _layer_directions(
-        self, layer: Layer[MatrixRule], grads: Mapping[str, Tensor]
+        self, layer: Layer[MatrixRule], grads: Mapping[str, Tensor], damping: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         h, s = self._vectors[layer.name]
         weight = h[-1]
@@ -193,7 +193,7 @@ class Eva(NaturalGradient[MatrixRule]):
         groups = num_groups(layer.module)
         a = F.pad(a.view(groups, -1), (0, "bias" in grads), value=1.0)
         matrix = layer.rule.matrix(layer.module, grads).to(self._factors.values.dtype)
-        direction = eva_direction(matrix, a, b.view(groups, -1), self._damping_of(layer))
+        direction = eva_direction(matrix, a, b.view(groups, -1), damping)
         direction = torch.where(is_captured, direction, matrix)
         return layer.rule.parts(layer.module, direction), is_captured.to(direction.dtype)
 

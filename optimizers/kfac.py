@@ -77,7 +77,7 @@ class KFAC(NaturalGradient[KroneckerRule]):
         params: Parameters or groups as in ``torch.optim``; groups may override lr, momentum, damping and weight_decay.
             Default: all trainable parameters of the model.
         momentum: See :class:`KFACConfig`, as all up to ``max_factor_dim``.
-        damping: λ; a layer's is that of the group of its weight.
+        damping: λ; a layer's is that of the group of its first parameter in one.
         factor_decay: Weight of the old factors in their running average.
         kl_clip: κ.
         weight_decay: η.
@@ -174,10 +174,11 @@ class KFAC(NaturalGradient[KroneckerRule]):
     def _refresh(self, level: int) -> None:
         self._factors.refresh()
         if level > 1:
-            self._factors.invert(self._damping_of)
+            dampings = {param: group["damping"] for group in self.param_groups for param in group["params"]}
+            self._factors.invert(dampings)
 
     def _layer_directions(
-        self, layer: Layer[KroneckerRule], grads: Mapping[str, Tensor]
+        self, layer: Layer[KroneckerRule], grads: Mapping[str, Tensor], damping: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         return self._factors.precondition(layer, grads)
 

@@ -208,7 +208,7 @@ class KroneckerFactors:
             if pair is not None:
                 self._fold(self._tensors[layer.name], *pair)
 
-    def invert(self, damping: Callable[[Layer[KroneckerRule]], float]) -> None:
+    def invert(self, dampings: Mapping[nn.Parameter, float]) -> None:
         r"""Bring the inverses up to date.
 
         .. math:: (A + \pi \sqrt\lambda I)^{-1}, \quad (S + \sqrt\lambda / \pi I)^{-1}, \quad
@@ -218,12 +218,16 @@ class KroneckerFactors:
         where either fails, and while it was never captured.
 
         Args:
-            damping: ``damping(layer)``: λ.
+            dampings: λ of each parameter that is optimized; a layer has that of its first one, without any none is
+                needed.
         """
         for layer in self._layers:
+            damping = next((dampings[param] for param in layer.params.values() if param in dampings), None)
+            if damping is None:
+                continue
             own = self._tensors[layer.name]
             a, s = own["A"], own["S"]
-            root = damping(layer) ** 0.5
+            root = damping**0.5
             pi = (_mean_diagonal(a) / _mean_diagonal(s)).sqrt() if a.numel() else s.new_full((1,), root)
             pi = torch.where(pi.isfinite() & (pi > 0), pi, 1.0)
             a_inverse, a_is_good = _inverse(a, pi * root)

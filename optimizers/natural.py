@@ -120,7 +120,6 @@ class NaturalGradient(CurvatureOptimizer, Generic[M]):
         self._layers = capture.layers
         self._num_uses = count_uses(model)
         self._kl_clip = config.kl_clip
-        self._damping = config.damping
         self._directions: dict[nn.Parameter, Tensor] = {}
         self._shrinks: dict[nn.Parameter, Tensor] = {}
         super().__init__(
@@ -133,26 +132,24 @@ class NaturalGradient(CurvatureOptimizer, Generic[M]):
         )
 
     @abstractmethod
-    def _layer_directions(self, layer: Layer[M], grads: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    def _layer_directions(
+        self, layer: Layer[M], grads: Mapping[str, Tensor], damping: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the preconditioned gradients of a layer's parameters, all of which are given, by name.
 
         Beside them whether the layer was ever captured, 1 or 0 in shape ``[]``; where not, they are the gradients.
         """
 
-    def _damping_of(self, layer: Layer[M]) -> float:
-        """Return λ of the group of a layer's first parameter."""
-        first = next(iter(layer.params.values()))
-        groups = (group for group in self.param_groups if any(first is param for param in group["params"]))
-        return float(next(groups, {"damping": self._damping})["damping"])
-
     def _precondition(self, reached: Sequence[tuple[nn.Parameter, dict[str, Any]]]) -> None:
         grads = {param: param.grad for param, _ in reached if param.grad is not None}
+        groups = dict(reached)
         uses: dict[nn.Parameter, list[tuple[Tensor, Tensor]]] = {}
         for layer in self._layers:
             is_whole = "weight" in layer.params  # torch.nn.utils.parametrize makes it of others
-            if is_whole and any(param in grads for param in layer.params.values()):
-                own = {name: grads.get(param, torch.zeros_like(param)) for name, param in layer.params.items()}
-                directions, is_captured = self._layer_directions(layer, own)
+            first = next((param for param in layer.params.values() if param in grads), None)
+            if is_whole and first is not None:
+                own = {n: grads[p] if p in grads else torch.zeros_like(p) for n, p in layer.params.items()}
+                directions, is_captured = self._layer_directions(layer, own, groups[first]["damping"])
                 for name, direction in directions.items():
                     uses.setdefault(layer.params[name], []).append((direction.to(own[name].dtype), is_captured))
         self._directions = {p: self._mean(p, grad, [each for each, _ in uses.get(p, [])]) for p, grad in grads.items()}
@@ -170,6 +167,8 @@ class NaturalGradient(CurvatureOptimizer, Generic[M]):
     def _mean(self, param: nn.Parameter, grad: Tensor, directions: list[Tensor]) -> Tensor:
         """Return the mean over the uses of a parameter, the gradient itself for those without a rule."""
         num_uses = self._num_uses.get(param, 1)
+        if not directions:
+            return grad
         if num_uses == len(directions) == 1:
             return directions[0]
         total = grad * (num_uses - len(directions))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 PAGES_WITH_A_LOOP = {
     "README.md": "AdaFisher",
     "docs/adafisher.md": "AdaFisher",
+    "docs/adahessian.md": "AdaHessian",
     "docs/eva.md": "Eva",
     "docs/kfac.md": "KFAC",
     "docs/shampoo.md": "Shampoo",
@@ -40,8 +41,13 @@ def test_the_tests_that_pages_name_exist() -> None:
             assert f"def {test}(" in (ROOT / "tests/optimizers" / file).read_text(), f"{page.name}: {file}::{test}"
 
 
-@pytest.mark.parametrize("name", ["optimizers", "mylib"])
-@pytest.mark.parametrize(("page", "method"), PAGES_WITH_A_LOOP.items())
+@pytest.mark.parametrize(
+    ("page", "method", "name"),
+    [
+        ("README.md", "AdaFisher", "mylib"),
+        *((page, method, "optimizers") for page, method in PAGES_WITH_A_LOOP.items()),
+    ],
+)
 def test_a_training_loop_runs_beside_a_copy_of_the_folder_and_torch(
     page: str, method: str, name: str, tmp_path: Path
 ) -> None:

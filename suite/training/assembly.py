@@ -1,12 +1,15 @@
 """A model, its optimizer and the training step, put together the same way for every arm."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -77,8 +80,11 @@ class Assembly:
         self._base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self._task = task
         self._rank = workers.rank
-        # DDP does not support double backward: such arms average their own gradients.
+        # DDP does not support double backward: such arms average their own gradients, and start from the same
+        # parameters, as all workers build the model from the run's seed.
         is_wrapped = workers.num_workers > 1 and not task.spec.create_graph
+        if task.spec.create_graph:  # the step breaks the cycle that torch warns of
+            warnings.filterwarnings("ignore", r"Using backward\(\) with create_graph=True")
         self._forward = DistributedDataParallel(self.model, **_KEEP_BUFFERS) if is_wrapped else self.model
 
     @property
@@ -107,9 +113,12 @@ class Assembly:
         seeding.seed_step(self._task.run.seed, step, self._rank, self._task.device)
         inputs, targets = batch
         self.optimizer.zero_grad()
-        loss = self._task.workload.loss(self._forward(inputs), targets)
-        loss.backward(create_graph=self._task.spec.needs_graph(self.optimizer))
-        self.optimizer.step()
+        needs_graph = self._task.spec.needs_graph(self.optimizer)
+        # torch's fused attention cannot be differentiated twice
+        with sdpa_kernel(SDPBackend.MATH) if needs_graph else nullcontext():
+            loss = self._task.workload.loss(self._forward(inputs), targets)
+            loss.backward(create_graph=needs_graph)
+            self.optimizer.step()
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:

@@ -32,10 +32,10 @@ ROWS = [
     Row("adam"),
     Row("adafactor"),
     Row("adafisher", targets={(1,): 1.05, (10,): 1.02}, memory_target=1.02),
+    Row("adahessian", targets={(1,): 3.40, (10,): 1.30}),
     Row("kfac", targets={(10, 100): 1.40, (10, 10): None}),
     Row("kfac", {"fisher": "sampled"}, targets={(10, 100): None}),
     Row("shampoo", targets={(50,): 1.12}),
-    Row("adahessian", targets={(1,): 3.40, (10,): 1.30}),
     Row("eva", targets={(1,): 1.10}),
 ]
 

@@ -48,6 +48,7 @@ def parametrize(specs: list[OptimizerSpec]) -> pytest.MarkDecorator:
 
 every_optimizer = parametrize(list(REGISTRY.values()))
 every_own_optimizer = parametrize([spec for spec in REGISTRY.values() if is_own(spec)])
+every_class_of_our_own = parametrize(list({kind(spec): spec for spec in REGISTRY.values() if is_own(spec)}.values()))
 every_torch_optimizer = parametrize([spec for spec in REGISTRY.values() if not is_own(spec)])
 
 
@@ -113,7 +114,7 @@ def train(
         (optimizer if clears == "optimizer" else model).zero_grad()
         for x, y in zip(inputs, targets, strict=True):
             loss = loss_of(model, x, y) / num_micro_batches
-            backward(spec, loss)
+            loss.backward(create_graph=spec.needs_graph(optimizer))
             losses.append(loss.detach())
         optimizer.step()
     return torch.stack(losses) if losses else torch.empty(0)

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from optimizers import KFAC
+from optimizers import KFAC, sampling
 from optimizers import kronecker as kronecker_module
 from optimizers.capture import Capture
 from optimizers.kronecker import KroneckerFactors, kronecker_rules
@@ -191,6 +192,21 @@ def test_sampled_labels_are_those_of_the_seed_and_go_on_after_a_resume():
         assert torch.equal(one, two)
 
 
+def test_two_workers_draw_the_labels_of_one(monkeypatch):
+    model = net()
+    labels = sampling.SampledLabels(model, Capture(model, kronecker_rules(100)), 1, False)
+    logits = torch.randn(8, 3)
+    whole = labels._labels(logits)
+    monkeypatch.setattr(sampling, "resolve_group", lambda group: object())
+    monkeypatch.setattr(dist, "get_world_size", lambda group: 2)
+    halves = []
+    for rank in range(2):
+        monkeypatch.setattr(dist, "get_rank", lambda group, rank=rank: rank)
+        halves.append(labels._labels(logits[4 * rank : 4 * rank + 4]))
+    assert torch.equal(torch.cat(halves), whole)
+    assert len(whole.unique()) > 1
+
+
 @pytest.mark.parametrize("output", [(1, 2), "text"], ids=str)
 def test_sampled_labels_need_logits(output):
     class Odd(nn.Module):
@@ -245,7 +261,7 @@ def test_an_indefinite_factor_fails_in_truth():
     state["kfac"]["factors"]["0"]["A"] = -torch.eye(3).unsqueeze(0)
     optimizer.load_state_dict(state)
     before = optimizer.state_dict()["kfac"]["factors"]["0"]["A_inverse"]
-    optimizer._factors.invert(lambda layer: 1e-12)
+    optimizer._factors.invert({model[0].weight: 1e-12})
     assert optimizer.fallbacks() == {"kept_inverses": 1}
     assert torch.equal(before, optimizer.state_dict()["kfac"]["factors"]["0"]["A_inverse"])
 

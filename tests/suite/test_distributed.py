@@ -22,8 +22,8 @@ pytestmark = pytest.mark.dist
 
 BATCH_SIZE, NUM_STEPS = 32, 20
 TOLERANCE = 1e-9  # float64 round-off over 20 steps
-OPTIMIZERS = {"sgd": 0.05, "adam": 1e-3, "adafisher": 1e-3}
-RESUMED = ("adam", "adafisher", "adafisher_released")
+OPTIMIZERS = {"sgd": 0.05, "adam": 1e-3, "adafisher": 1e-3, "adahessian": 0.01}
+RESUMED = ("adam", "adafisher", "adafisher_released", "adahessian")
 TICK_S = 1.0  # 3 looks a step: a checkpoint each 10 steps
 
 
