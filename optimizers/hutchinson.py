@@ -1,11 +1,12 @@
 r"""Hutchinson's estimate of the Hessian's diagonal, from gradients that have a graph, and its average over steps."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from .draws import generator_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -32,10 +33,7 @@ def random_signs(param: Tensor, seed: int, *path: int) -> Tensor:
     Returns:
         A new tensor.
     """
-    generator = None
-    if not param.is_meta:
-        digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
-        generator = torch.Generator(param.device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    generator = None if param.is_meta else generator_of(param.device, seed, *path)
     # Random bytes, and of each byte a single bit: a draw of torch's is slow beside the arithmetic.
     words = torch.empty(-(-param.numel() // 8), dtype=torch.int64, device=param.device)
     words.random_(-(2**63), None, generator=generator)

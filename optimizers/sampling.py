@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .base import require
 from .capture import Capture, WeakHook
 from .comm import resolve_group
+from .draws import generator_of
 from .factors import accumulation_dtype
 
 if TYPE_CHECKING:
@@ -78,6 +79,6 @@ class SampledLabels:
         """Return a label for each row of logits, by inverting the distribution function."""
         group = resolve_group(self._process_group)
         rank, num_workers = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
-        generator = torch.Generator().manual_seed(hash((self.seed, self._step, self._num_forwards)) % 2**63)
+        generator = generator_of("cpu", self.seed, self._step, self._num_forwards)
         uniform = torch.rand(num_workers, len(rows), 1, dtype=rows.dtype, generator=generator)[rank].to(rows.device)
         return (rows.softmax(-1).cumsum(-1) < uniform).sum(-1).clamp(max=rows.shape[-1] - 1)

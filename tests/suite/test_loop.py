@@ -14,6 +14,9 @@ from suite.training.loop import CHECK_INTERVAL, CHECKPOINT_INTERVAL_S, train
 from suite.training.workers import Workers
 from tests.suite import tiny
 
+# Eva's, which has no rule for normalization layers
+pytestmark = pytest.mark.filterwarnings("ignore:these parameters take the identity factor")
+
 CPU = torch.device("cpu")
 STEPS_PER_EPOCH = tiny.NUM_TRAIN // tiny.BATCH_SIZE
 STEP_LOOKS = 3  # at the clock in a step: around the wait for data, and at the end
