@@ -104,7 +104,7 @@ def _output(rows: Tensor, groups: int, max_dim: int) -> Tensor:
 
 
 def _finish(input_sum: Tensor, grad_sum: Tensor, counts: Counts, input_size: int) -> Pair:
-    return input_sum / counts.rows, grad_sum
+    return input_sum.div_(counts.rows), grad_sum
 
 
 def kronecker_rules(max_dim: int) -> Mapping[type[nn.Module], KroneckerRule]:
@@ -309,11 +309,12 @@ class KroneckerFactors:
         ]
 
     def _fold(self, own: dict[str, Tensor], a: Tensor, s: Tensor, num_workers: Tensor) -> None:
-        is_valid = (num_workers > 0) & a.isfinite().all() & s.isfinite().all()
+        # Each entry of a sum of outer products is bounded by two of its diagonal, so that is all there is to look at.
+        is_valid = (num_workers > 0) & _diagonal(a).isfinite().all() & _diagonal(s).isfinite().all()
         own["count"] += is_valid
-        gain = (1 / own["count"].clamp(min=1)).clamp(min=1 - self._decay)
-        own["A"].lerp_(torch.where(is_valid, a, own["A"]), gain)
-        own["S"].lerp_(torch.where(is_valid, s, own["S"]), gain)
+        gain = (1 / own["count"].clamp(min=1)).clamp(min=1 - self._decay) * is_valid
+        own["A"].lerp_(a.masked_fill_(~is_valid, 0), gain)
+        own["S"].lerp_(s.masked_fill_(~is_valid, 0), gain)
 
 
 def _identity(like: Tensor, shape: Shape) -> Tensor:
@@ -324,7 +325,11 @@ def _identity(like: Tensor, shape: Shape) -> Tensor:
 
 def _mean_diagonal(factor: Tensor) -> Tensor:
     """Return the mean of the diagonal of each group, shape ``[G]``."""
-    return (factor.diagonal(dim1=-2, dim2=-1) if factor.dim() == 3 else factor).mean(-1)
+    return _diagonal(factor).mean(-1)
+
+
+def _diagonal(factor: Tensor) -> Tensor:
+    return factor.diagonal(dim1=-2, dim2=-1) if factor.dim() == 3 else factor
 
 
 def _inverse(factor: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
