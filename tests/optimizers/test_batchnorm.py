@@ -89,6 +89,14 @@ def test_what_is_left_to_torch(layer):
     assert all(torch.equal(one, other) for one, other in zip(products(wanted, grads), theirs, strict=True))
 
 
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_there_is_no_third_derivative(is_quick):
+    """Nor is there of torch's own; where the signs take no gradient too."""
+    wanted, grads = start(*LAYERS["2d"], is_quick=is_quick)
+    with pytest.raises(RuntimeError, match="3rd|third"):
+        products(wanted, [second.square() for second in products(wanted, grads, create_graph=True)])
+
+
 def test_outputs_of_anything_are_taken():
     for output in (None, "text", (torch.ones(2),), torch.ones(2), torch.ones(2, requires_grad=True) * 2):
         quicken(output)
