@@ -1,13 +1,12 @@
 """What a training step costs with each optimizer, against SGD's of the same run, and what it holds in memory."""
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from optimizers import REGISTRY, Refreshing, level_shares
-from tests.benchmarks.pairs import Figure, ratios
+from tests.benchmarks.pairs import Figure, combined, often, ratios
 from tests.benchmarks.training import Trainer, held_bytes, resnet18
 
 BATCH_SIZE = 64
@@ -58,11 +57,8 @@ def run(num_pairs: int, device: str, names: list[str]) -> None:
         held, of_parameters = held_bytes(resnet18, REGISTRY[row.name], **row.hyperparameters)
         memory = verdict(f"{held / of_parameters:.3f}", held / of_parameters, row.memory_target)
         for intervals, target in targets[row.label].items():
-            shares = level_shares(intervals)
-            rounds = zip(*(found[row.label, level] for level in shares), strict=True)
-            figure = Figure.of([sum(map(operator.mul, shares.values(), each)) for each in rounds])
-            often = ", ".join("every step" if n == 1 else f"every {n} steps" for n in intervals)
-            label = row.label + (f", refresh {often}" if often else "")
+            figure = combined({level: found[row.label, level] for level in level_shares(intervals)}, intervals)
+            label = row.label + (f", refresh {often(intervals)}" if intervals else "")
             lines.append(f"| {label} | {verdict(str(figure), figure.high, target)} | {memory} |")
     print(f"ResNet-18, CIFAR form and shapes, {BATCH_SIZE} images, 100 classes; {num_pairs} pairs an arm")
     print(f"SGD with momentum: {Figure.of(reference_s)} s a step")

@@ -1,5 +1,6 @@
 """How much longer one thing takes than another: interleaved pairs in one process, and the interval of their ratio."""
 
+import operator
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from optimizers import level_shares
 from suite.training.calibration import median_interval
 
 WARM_UP = 2  # turns of each subject that are not kept: memory is allocated, kernels are chosen
@@ -26,6 +28,18 @@ class Figure:
 
     def __str__(self) -> str:
         return f"{self.median:.3f} ({self.low:.3f}–{self.high:.3f})"
+
+
+def combined(found: Mapping[int, Sequence[float]], intervals: Sequence[int]) -> Figure:
+    """Return what a step costs on average, from the ratios of steps of each level and how often each comes."""
+    shares = level_shares(intervals)
+    rounds = zip(*(found[level] for level in shares), strict=True)
+    return Figure.of([sum(map(operator.mul, shares.values(), each)) for each in rounds])
+
+
+def often(intervals: Sequence[int]) -> str:
+    """Return intervals as words."""
+    return ", ".join("every step" if n == 1 else f"every {n} steps" for n in intervals)
 
 
 def seconds(work: Callable[[], None], device: str) -> float:

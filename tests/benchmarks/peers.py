@@ -1,6 +1,5 @@
 """What a step costs with the same method from another package, beside ours: pytorch_optimizer, and asdfghjkl (ASDL)."""
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from torch import nn
 
 from optimizers import REGISTRY, find, level_shares
 from tests.benchmarks.optimizers import BATCH_SIZE
-from tests.benchmarks.pairs import Figure, ratios
+from tests.benchmarks.pairs import combined, often, ratios
 from tests.benchmarks.training import Trainer, resnet18
 
 LR = 1e-6  # of all rows: numbers stay what they are at the start, however many steps are timed
@@ -108,8 +107,7 @@ def run(num_pairs: int, device: str, names: list[str]) -> None:
         if method in (names or REGISTRY):
             rows = [row for row in ROWS if row.method == method]  # those of one method at a time: memory
             for row, result in zip(rows, _measure(rows, reference, num_pairs, device), strict=True):
-                often = ", ".join("every step" if n == 1 else f"every {n} steps" for n in row.intervals)
-                print(f"| {row.label} | {often} | {result} |", flush=True)
+                print(f"| {row.label} | {often(row.intervals)} | {result} |", flush=True)
 
 
 def _measure(rows: Sequence[Row], reference: Trainer, num_pairs: int, device: str) -> list[str]:
@@ -127,9 +125,8 @@ def _measure(rows: Sequence[Row], reference: Trainer, num_pairs: int, device: st
     }
     found, _ = ratios(subjects, reference.step, num_pairs, device)
     for number in trainers:
-        shares = level_shares(rows[number].intervals)
-        rounds = zip(*(found[number, level] for level in shares), strict=True)
-        results[number] = str(Figure.of([sum(map(operator.mul, shares.values(), each)) for each in rounds]))
+        intervals = rows[number].intervals
+        results[number] = str(combined({level: found[number, level] for level in level_shares(intervals)}, intervals))
     return [results[number] for number in range(len(rows))]
 
 
