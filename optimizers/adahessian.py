@@ -11,7 +11,6 @@ released code, which averages :math:`|D|` instead of D over a kernel: ``docs/ada
 """
 
 import math
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
-from torch.utils.hooks import RemovableHandle
 
-from .base import BETA, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
+from .base import BETA, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require, require_count
 from .batchnorm import quicken
-from .capture import WeakHook
+from .capture import WeakHook, attach
 from .comm import average_gradients, mean_of_each, resolve_group
 from .curvature import CurvatureOptimizer, unwrapped
 from .factors import accumulation_dtype
@@ -71,8 +69,7 @@ class AdaHessianConfig:
         require(0 < self.eps < math.inf, "eps", "finite and > 0", self.eps)
         require(0 < self.hessian_power <= 1, "hessian_power", "in (0, 1]", self.hessian_power)
         require(0 <= self.weight_decay < math.inf, "weight_decay", "finite and >= 0", self.weight_decay)
-        is_interval = type(self.update_interval) is int and self.update_interval >= 1
-        require(is_interval, "update_interval", "a whole number >= 1", self.update_interval)
+        require_count("update_interval", self.update_interval)
         is_seed = self.seed is None or (type(self.seed) is int and self.seed >= 0)
         require(is_seed, "seed", "None or a whole number >= 0", self.seed)
 
@@ -183,8 +180,7 @@ class AdaHessian(CurvatureOptimizer):
             self._model, params, config=config, group_options=GROUP_OPTIONS, refresh_intervals=(update_interval,)
         )
         norms = [module for module in self._model.modules() if isinstance(module, BATCH_NORMS)]
-        hooks = [norm.register_forward_hook(WeakHook(self._watch), with_kwargs=True) for norm in norms]
-        weakref.finalize(self, _remove, hooks)
+        attach(self, [(norm, WeakHook(self._watch)) for norm in norms])
 
     @property
     def needs_graph(self) -> bool:
@@ -222,8 +218,6 @@ class AdaHessian(CurvatureOptimizer):
         """Estimate the Hessian where that is due, drop the graph, and average the gradients over the workers."""
         params = list(self._params())
         grads = [(param, param.grad) for param in params if param.grad is not None]
-        for _, grad in grads:
-            require(not grad.is_sparse, "a gradient", "dense", grad.layout)
         self._found = self._estimate(params) if self._level and grads else {}
         for param, grad in grads:
             param.grad = grad.detach()  # a parameter, its gradient and the graph between them are a cycle
@@ -319,11 +313,6 @@ class AdaHessian(CurvatureOptimizer):
                 running = self._running_of(param)
                 running.mean_square.copy_(mean_square)
                 running.mass.copy_(mass)
-
-
-def _remove(hooks: list[RemovableHandle]) -> None:
-    for hook in hooks:
-        hook.remove()
 
 
 def build(model: nn.Module, config: AdaHessianConfig) -> AdaHessian:

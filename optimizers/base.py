@@ -74,6 +74,11 @@ def require(is_met: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} must be {rule}, but got {value!r}")
 
 
+def require_count(name: str, value: object) -> None:
+    """Refuse a hyperparameter that is no whole number >= 1; arguments and error as of :func:`require`."""
+    require(type(value) is int and value >= 1, name, "a whole number >= 1", value)
+
+
 def trainable(model: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of a model that take gradients."""
     return [param for param in model.parameters() if param.requires_grad]

@@ -8,7 +8,7 @@ the gradient of the layer's own output even where an in-place activation follows
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -137,10 +137,7 @@ class Capture(Generic[R]):
         self.is_deaf = False
         self._model = model
         self._edges: list[GradientEdge] = []  # of the outputs that a deaf capture waits for
-        handles = [
-            layer.module.register_forward_hook(WeakHook(self.observe, layer), with_kwargs=True) for layer in self.layers
-        ]
-        weakref.finalize(self, _remove, handles)
+        attach(self, [(layer.module, WeakHook(self.observe, layer)) for layer in self.layers])
         torch.compiler.reset()  # graphs compiled before would run on without the hooks
 
     def has_seen(self, param: nn.Parameter) -> bool:
@@ -216,6 +213,22 @@ def _supported_layers(model: nn.Module, rules: Mapping[type[nn.Module], R]) -> I
             yield Layer(name=name, module=module, rule=rule, params=params)
 
 
+def attach(owner: object, hooks: Iterable[tuple[nn.Module, "WeakHook"]]) -> None:
+    """Register forward hooks for as long as an object lives.
+
+    Args:
+        owner: The object.
+        hooks: Modules with the hooks that call its methods.
+    """
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module, hook in hooks]
+    weakref.finalize(owner, _remove, handles)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
 class WeakHook:
     """A forward hook that calls a method of an object which it does not keep alive; copies of the model carry none.
 
@@ -243,11 +256,6 @@ class _NoHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
         pass
-
-
-def _remove(handles: list[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
 
 
 def _add(total: Tensor | None, value: Tensor) -> Tensor:

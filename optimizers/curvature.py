@@ -128,10 +128,12 @@ class CurvatureOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._refuse_sparse_gradients()
         self._complete_gradients()
         reached = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for param, _ in reached:
-            self._prepare(param)
+            if not self.state[param]:
+                self.state[param] = self._new_state(param)
         self.refreshed = self._level
         if self.refreshed:
             self._refresh(self.refreshed)
@@ -217,11 +219,11 @@ class CurvatureOptimizer(Optimizer):
     def _load_own_state(self, own: Mapping[str, Any]) -> None:
         """Take over what :meth:`_check_own_state` accepts."""
 
-    def _prepare(self, param: nn.Parameter) -> None:
-        assert param.grad is not None
-        if not self.state[param]:
-            require(not param.grad.is_sparse, "a gradient", "dense", param.grad.layout)
-            self.state[param] = self._new_state(param)
+    def _refuse_sparse_gradients(self) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    require(not param.grad.is_sparse, "a gradient", "dense", param.grad.layout)
 
     def _schedule_by_interval(self) -> None:
         self.schedule_refresh(sum(self._num_steps % interval == 0 for interval in self.refresh_intervals))

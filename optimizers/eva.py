@@ -13,7 +13,7 @@ by group; all others take SGD's step.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,14 +21,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from .base import WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
+from .base import WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require_count
 from .capture import Capture, Counts, Layer, Pair
 from .curvature import unwrapped
-from .factors import accumulation_dtype, channel_sums, feature_sums, patch_sums
+from .factors import channel_sums, feature_sums
 from .grids import paper_spaces
 from .layers import MatrixRule, dense_matrix, dense_parts, is_batched, num_groups
 from .natural import NaturalGradient, NaturalGradientConfig
-from .rules import conv_geometry, num_inputs
+from .rules import input_patches, num_inputs
 from .running import Averaging, RunningFactors
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class EvaConfig(NaturalGradientConfig):
 
     def __post_init__(self) -> None:
         NaturalGradientConfig.__post_init__(self)
-        is_whole = type(self.update_interval) is int and self.update_interval >= 1
-        require(is_whole, "update_interval", "a whole number >= 1", self.update_interval)
+        require_count("update_interval", self.update_interval)
 
 
 def eva_direction(grad: Tensor, a: Tensor, b: Tensor, damping: float) -> Tensor:
@@ -78,10 +77,6 @@ def _mean(input_sum: Tensor, grad_sum: Tensor, counts: Counts, input_size: int) 
     return F.pad(input_sum / counts.rows, (0, 1), value=1.0), grad_sum
 
 
-def _conv_input(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
-    return patch_sums(h.sum(0, dtype=accumulation_dtype(h.dtype)), **conv_geometry(conv))
-
-
 # A further entry of the input's vector is always 1. It is what a bias meets, and in the running average the weight of
 # all that was averaged so far, by which both vectors are divided.
 LINEAR = MatrixRule(
@@ -92,13 +87,11 @@ LINEAR = MatrixRule(
     matrix=dense_matrix,
     parts=dense_parts,
 )
-CONV = MatrixRule(
+CONV = replace(
+    LINEAR,
     sizes=lambda m: (num_inputs(m) + 1, m.out_channels),
-    input_sum=_conv_input,
+    input_sum=input_patches,
     grad_sum=lambda m, s: channel_sums(s),
-    finish=_mean,
-    matrix=dense_matrix,
-    parts=dense_parts,
     fits=is_batched,
 )
 RULES: Mapping[type[nn.Module], MatrixRule] = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from .base import WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
+from .base import WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require, require_count
 from .capture import Capture, Layer
 from .curvature import unwrapped
 from .grids import DAMPING, paper_spaces
@@ -54,8 +54,7 @@ class KFACConfig(NaturalGradientConfig):
     def __post_init__(self) -> None:
         NaturalGradientConfig.__post_init__(self)
         for name in ("factor_interval", "inverse_interval", "max_factor_dim"):
-            value = getattr(self, name)
-            require(type(value) is int and value >= 1, name, "a whole number >= 1", value)
+            require_count(name, getattr(self, name))
         is_multiple = self.inverse_interval % self.factor_interval == 0
         rule = f"a multiple of factor_interval={self.factor_interval}"
         require(is_multiple, "inverse_interval", rule, self.inverse_interval)

@@ -47,8 +47,8 @@ from .layers import (
 )
 from .linalg import damped_inverse
 from .moments import homogeneous, num_patches, patch_moments, second_moments
-from .rules import conv_geometry, ends_in_features, num_features, num_inputs
-from .running import check_layers, widest_dtype
+from .rules import conv_geometry, ends_in_features, input_patches, num_features, num_inputs
+from .running import Layers, check_layers, clone_layers, load_layers, widest_dtype
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -93,8 +93,7 @@ def _conv_input(conv: Any, h: Tensor, max_dim: int) -> Tensor:  # noqa: ANN401
         squares = patch_sums(sample_squares(h), **geometry)
         return F.pad(squares.view(conv.groups, -1), (0, has_bias), value=num_rows)
     moments = patch_moments(h, geometry, conv.groups)
-    sums = patch_sums(h.sum(0, dtype=moments.dtype), **geometry).view(conv.groups, -1)
-    return homogeneous(moments, sums, num_rows) if has_bias else moments
+    return homogeneous(moments, input_patches(conv, h).view(conv.groups, -1), num_rows) if has_bias else moments
 
 
 def _output(rows: Tensor, groups: int, max_dim: int) -> Tensor:
@@ -200,7 +199,8 @@ class KroneckerFactors:
 
         A layer whose new statistics are missing on all workers or non-finite on any keeps its factors.
         """
-        new = [self._new(layer) for layer in self._layers]
+        scale = 1.0 if self._loss_scale is None else self._loss_scale()
+        new = [self._new(layer, scale) for layer in self._layers]
         group = resolve_group(self._process_group)
         if group is not None and new:
             new = self._mean(new, group)
@@ -226,12 +226,9 @@ class KroneckerFactors:
             if damping is None:
                 continue
             own = self._tensors[layer.name]
-            a, s = own["A"], own["S"]
-            root = damping**0.5
-            pi = (_mean_diagonal(a) / _mean_diagonal(s)).sqrt() if a.numel() else s.new_full((1,), root)
-            pi = torch.where(pi.isfinite() & (pi > 0), pi, 1.0)
-            a_inverse, a_is_good = _inverse(a, pi * root)
-            s_inverse, s_is_good = _inverse(s, root / pi if a.numel() else pi * root)
+            a_damping, s_damping = _shares(own["A"], own["S"], damping)
+            a_inverse, a_is_good = _inverse(own["A"], a_damping)
+            s_inverse, s_is_good = _inverse(own["S"], s_damping)
             is_captured = own["count"] > 0
             is_good = is_captured & a_is_good & s_is_good
             own["A_inverse"].copy_(torch.where(is_good, a_inverse, own["A_inverse"]))
@@ -261,17 +258,15 @@ class KroneckerFactors:
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return copies, by layer name: the factors, their inverses, and how many refreshes they are of."""
-        return {name: {key: tensor.clone() for key, tensor in own.items()} for name, own in self._tensors.items()}
+        return clone_layers(self._tensors)
 
     def check_state(self, state: Any) -> None:  # noqa: ANN401
         """Raise ValueError unless :meth:`state_dict` could have returned this for a model like this one."""
         check_layers(state, self._tensors)
 
-    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def load_state_dict(self, state: Layers) -> None:
         """Take over a state that :meth:`check_state` accepts."""
-        for name, own in self._tensors.items():
-            for key, tensor in own.items():
-                tensor.copy_(state[name][key])
+        load_layers(self._tensors, state)
 
     def _start(self, layer: Layer[KroneckerRule]) -> dict[str, Tensor]:
         shapes = layer.rule.shapes(layer.module)
@@ -279,13 +274,12 @@ class KroneckerFactors:
         inverses = [_identity(self._like, shape) for shape in shapes]
         return {**dict(zip(NAMES, (*factors, *inverses), strict=True)), "count": torch.zeros_like(self._like)}
 
-    def _new(self, layer: Layer[KroneckerRule]) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _new(self, layer: Layer[KroneckerRule], scale: float) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return the new factors of a layer, and on how many workers they are; None where nothing was captured."""
         taken = layer.take()
         if taken is None:
             return None
         a, s, counts = taken
-        scale = 1.0 if self._loss_scale is None else self._loss_scale()
         s = s * (counts.samples if self._is_mean else 1 / counts.samples) / scale**2
         return a.to(self._like), s.to(self._like), torch.ones_like(self._like)
 
@@ -323,9 +317,13 @@ def _identity(like: Tensor, shape: Shape) -> Tensor:
     return torch.eye(shape[-1], dtype=like.dtype, device=like.device).repeat(shape[0], 1, 1)
 
 
-def _mean_diagonal(factor: Tensor) -> Tensor:
-    """Return the mean of the diagonal of each group, shape ``[G]``."""
-    return _diagonal(factor).mean(-1)
+def _shares(a: Tensor, s: Tensor, damping: float) -> Pair:
+    """Return what A and S are damped by, of each group, shape ``[G]``: all of it S where there is no A."""
+    if not a.numel():
+        return s.new_zeros(1), s.new_full((1,), damping)
+    pi = (_diagonal(a).mean(-1) / _diagonal(s).mean(-1)).sqrt()
+    pi = torch.where(pi.isfinite() & (pi > 0), pi, 1.0)
+    return pi * damping**0.5, damping**0.5 / pi
 
 
 def _diagonal(factor: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from .capture import Capture, Layer, count_uses
 from .curvature import CurvatureOptimizer
 from .factors import accumulation_dtype
 from .layers import MatrixRule
+from .momentum import momentum_update
 
 GROUP_OPTIONS = ("lr", "momentum", "damping", "weight_decay")
 LOSS_REDUCTIONS = ("mean", "sum")
@@ -67,34 +68,6 @@ class NaturalGradientConfig:
         require(0 <= self.weight_decay < math.inf, "weight_decay", "finite and >= 0", self.weight_decay)
         known = ", ".join(LOSS_REDUCTIONS)
         require(self.loss_reduction in LOSS_REDUCTIONS, "loss_reduction", f"one of {known}", self.loss_reduction)
-
-
-def momentum_update(
-    param: Tensor,
-    direction: Tensor,
-    velocity: Tensor,
-    *,
-    shrink: Tensor | None,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-) -> None:
-    """Move a parameter and its velocity in place, as ``torch.optim.SGD`` along a direction.
-
-    Args:
-        param: θ, any shape.
-        direction: p, its shape.
-        velocity: v, its shape.
-        shrink: ν, shape ``[]``; None for 1.
-        lr: α.
-        momentum: μ.
-        weight_decay: η.
-    """
-    velocity.mul_(momentum)
-    velocity.add_(direction) if shrink is None else velocity.addcmul_(direction, shrink)
-    if weight_decay:
-        velocity.add_(param, alpha=weight_decay)
-    param.add_(velocity, alpha=-lr)
 
 
 class NaturalGradient(CurvatureOptimizer, Generic[M]):

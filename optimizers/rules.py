@@ -96,6 +96,11 @@ def conv_geometry(conv: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
+def input_patches(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
+    """Return the sum of a convolution's input patches over samples and positions, shape ``[C * K]``."""
+    return patch_sums(h.sum(0, dtype=accumulation_dtype(h.dtype)), **conv_geometry(conv))
+
+
 def _conv_input(conv: Any, h: Tensor) -> Tensor:  # noqa: ANN401
     """Return the sum of squared patches over samples and positions: the diagonal of Appendix A.3's input factor."""
     return patch_sums(sample_squares(_batched(conv, h)), **conv_geometry(conv))

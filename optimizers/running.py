@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
+Layers = Mapping[str, Mapping[str, Tensor]]  # by layer name, tensors by name
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Averaging:
     """How new factors become running averages.
@@ -97,7 +100,7 @@ class RunningFactors(Generic[R]):
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return copies of the factors: by layer name, ``H`` and ``S``."""
-        return {name: {key: view.clone() for key, view in pair.items()} for name, pair in self._named().items()}
+        return clone_layers(self._named())
 
     def check_state(self, state: Any) -> None:  # noqa: ANN401
         """Raise unless these factors are of a model like this one.
@@ -110,11 +113,9 @@ class RunningFactors(Generic[R]):
         """  # noqa: DOC502
         check_layers(state, self._named())
 
-    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def load_state_dict(self, state: Layers) -> None:
         """Take over factors that :meth:`check_state` accepts."""
-        for name, pair in self._named().items():
-            for key, view in pair.items():
-                view.copy_(state[name][key])
+        load_layers(self._named(), state)
 
     def _named(self) -> dict[str, dict[str, Tensor]]:
         return {layer.name: {"H": h, "S": s} for layer, h, s in self.pairs(self.values)}
@@ -141,7 +142,19 @@ def widest_dtype(params: list[Any]) -> torch.dtype:
     return max((accumulation_dtype(p.dtype) for p in params), key=lambda d: d.itemsize, default=torch.float32)
 
 
-def check_layers(state: Any, expected: Mapping[str, Mapping[str, Tensor]]) -> None:  # noqa: ANN401
+def clone_layers(tensors: Layers) -> dict[str, dict[str, Tensor]]:
+    """Return copies of tensors by layer name."""
+    return {layer: {name: each.clone() for name, each in own.items()} for layer, own in tensors.items()}
+
+
+def load_layers(tensors: Layers, state: Layers) -> None:
+    """Copy into tensors by layer name what :func:`check_layers` accepts for them."""
+    for layer, own in tensors.items():
+        for name, each in own.items():
+            each.copy_(state[layer][name])
+
+
+def check_layers(state: Any, expected: Layers) -> None:  # noqa: ANN401
     """Raise unless tensors by layer are of a model like another.
 
     Args:

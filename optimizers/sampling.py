@@ -1,6 +1,5 @@
 """The Monte-Carlo Fisher: statistics of gradients for labels that are drawn from the network's own predictions."""
 
-import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .base import require
-from .capture import Capture, WeakHook
+from .capture import Capture, WeakHook, attach
 from .comm import resolve_group
 from .draws import generator_of
 from .factors import accumulation_dtype
@@ -48,8 +47,7 @@ class SampledLabels:
         self._process_group = process_group
         self._step = self._num_forwards = 0
         capture.is_deaf = True
-        handle = model.register_forward_hook(WeakHook(self.draw), with_kwargs=True)
-        weakref.finalize(self, handle.remove)
+        attach(self, [(model, WeakHook(self.draw))])
 
     def begin_step(self, step: int) -> None:
         """Say which step the next forwards belong to."""

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from .base import BETA, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
+from .base import BETA, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require, require_count
 from .blocks import Blocks
 from .curvature import CurvatureOptimizer, unwrapped
 from .factors import accumulation_dtype
 from .grids import SHAMPOO_DAMPING, paper_spaces
 from .linalg import add_outer_products, renewed_inverse_root
+from .momentum import momentum_update
 
 GROUP_OPTIONS = ("lr", "momentum", "beta2", "damping", "weight_decay")
 GRAFTINGS = ("sgd", "adam", "none")
@@ -68,8 +69,7 @@ class ShampooConfig:
         require(0 <= self.weight_decay < math.inf, "weight_decay", "finite and >= 0", self.weight_decay)
         require(self.grafting in GRAFTINGS, "grafting", f"one of {', '.join(GRAFTINGS)}", self.grafting)
         for name in ("block_size", "update_interval"):
-            value = getattr(self, name)
-            require(type(value) is int and value >= 1, name, "a whole number >= 1", value)
+            require_count(name, getattr(self, name))
 
 
 def shampoo_direction(blocks: Tensor, left_root: Tensor, right_root: Tensor) -> Tensor:
@@ -98,27 +98,6 @@ def diagonal_direction(grad: Tensor, square: Tensor, damping: float) -> Tensor:
         Its shape; zero where all of v is.
     """
     return grad / (square + damping * square.amax()).clamp(min=torch.finfo(square.dtype).tiny).sqrt()
-
-
-def shampoo_update(
-    param: Tensor, direction: Tensor, momentum_buffer: Tensor, *, lr: float, momentum: float, weight_decay: float
-) -> None:
-    r"""Move a parameter and its momentum in place, as ``torch.optim.SGD`` does with a direction P for its gradient.
-
-    .. math:: m \leftarrow \mu m + P + \kappa \theta, \qquad \theta \leftarrow \theta - \alpha m
-
-    Args:
-        param: θ, any shape.
-        direction: P, its shape.
-        momentum_buffer: m, its shape.
-        lr: α.
-        momentum: μ.
-        weight_decay: κ.
-    """
-    momentum_buffer.mul_(momentum).add_(direction)
-    if weight_decay:
-        momentum_buffer.add_(param, alpha=weight_decay)
-    param.add_(momentum_buffer, alpha=-lr)
 
 
 class Shampoo(CurvatureOptimizer):
@@ -240,7 +219,7 @@ class Shampoo(CurvatureOptimizer):
         else:
             direction = self._matrix_direction(grad, is_finite, state, beta2=beta2, damping=group["damping"])
         direction.mul_(self._scale(grad, norm, direction, state))
-        shampoo_update(
+        momentum_update(
             param,
             direction.view_as(param).to(param.dtype),
             state["momentum_buffer"],

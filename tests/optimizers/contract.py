@@ -125,6 +125,16 @@ def parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: param.detach().clone() for name, param in model.named_parameters()}
 
 
+def assert_moved(model: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Every trained parameter is another one than before, unless its gradient is round-off; the others are the same."""
+    for name, param in model.named_parameters():
+        if param.requires_grad:
+            is_round_off = param.grad.abs().max() < 1e-6  # a bias before a norm, and attention's key bias
+            assert is_round_off or not torch.equal(param, before[name]), name
+        else:
+            assert torch.equal(param, before[name]), name
+
+
 def assert_same(actual: object, expected: object, tolerance: float = 0.0, *, where: str = "") -> None:
     """Compare states, parameters or losses: equal structure, and tensors equal to a tolerance."""
     assert type(actual) is type(expected), where

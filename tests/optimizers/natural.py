@@ -8,15 +8,13 @@ from torch import nn
 from tests.optimizers.test_adafisher import (
     LABELS,
     NETS,
-    Batches,
     Net,
     conv_net,
-    cross_entropy,
     make_batches,
-    relative_difference,
     tied_embedding,
+    train_beside,
 )
-from tests.oracles.natural import NaturalOracle, Options
+from tests.oracles.natural import Options
 
 TOLERANCE = 1e-9  # float64: an inverse and an elimination differ by round-off times a condition number
 STEPS = 30
@@ -42,24 +40,23 @@ ALL_NETS = {
 }
 
 
-def worst_difference(model: nn.Module, optimizer, oracle: NaturalOracle, batches: Batches) -> float:
-    """Train both, and return the largest relative difference of a parameter."""
-    dtype, reduction = next(model.parameters()).dtype, oracle.options.loss_reduction
-    for micro_batches in batches:
-        weight = 1 / len(micro_batches) if reduction == "mean" else 1.0
-        optimizer.zero_grad()
-        for x, y in micro_batches:
-            output = model(x.to(dtype) if x.is_floating_point() else x)
-            (weight * cross_entropy(output, y, reduction)).backward()
-        optimizer.step()
-        oracle.step(micro_batches, lambda output, y: weight * cross_entropy(output, y, reduction))  # noqa: B023
-    params = dict(model.named_parameters())
-    return max(relative_difference(params[name], oracle.params[name]).item() for name in params)
+# What both have, beside what is one's own: arguments of ``compare``.
+SETTINGS = {
+    "damping": {"options": Options(damping=0.3)},
+    "no-clip": {"options": Options(lr=1e-3, kl_clip=None)},
+    "weight-decay": {"options": Options(weight_decay=0.1)},
+    "sum": {"options": Options(lr=2e-3, loss_reduction="sum"), "sizes": (32, 8)},
+    "accumulation": {"num_micro": (1, 3), "sizes": (16, 6)},
+}
 
 
 def compare(kind, oracle_kind, net, options: Options, *, own=None, of_oracle=None, num_steps=STEPS, **batches) -> float:
+    """Train both, and return the largest relative difference of a parameter."""
     torch.manual_seed(0)
     model = net.build().double()
     oracle = oracle_kind(model, options, **(of_oracle or {}))
     optimizer = kind(model, **asdict(options), **(own or {}))
-    return worst_difference(model, optimizer, oracle, make_batches(net, num_steps, **batches))
+    differences = train_beside(
+        model, optimizer, oracle, make_batches(net, num_steps, **batches), options.loss_reduction
+    )
+    return torch.stack(differences).max().item()  # torch's maximum is NaN if one is

@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from optimizers import AdaFisher, AdaFisherW
 from tests.oracles.adafisher import (
-    DENSE,
-    NORMALIZATIONS,
     AdaFisherOracle,
     Factors,
     Numerics,
     Options,
     PaperNumerics,
-    Use,
-    normalize,
 )
+from tests.oracles.network import DENSE, NORMALIZATIONS, Network, Use, normalize
 
 STEPS = 50
 LABELS = 3
@@ -121,11 +118,16 @@ def relative_difference(actual: Tensor, expected: Tensor) -> Tensor:
     return (actual.detach().double() - expected.detach()).abs().max() / expected.detach().abs().max()
 
 
-def worst_difference(
-    model: nn.Module, optimizer: AdaFisher, oracle: AdaFisherOracle, batches: Batches, *, scale: float = 1.0
-) -> float:
-    """Train both; the largest relative difference of a parameter, and of the last F̃ of a trained one."""
-    dtype, reduction = next(model.parameters()).dtype, oracle.numerics.loss_reduction
+def train_beside(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    oracle: Network,
+    batches: Batches,
+    reduction: str,
+    scale: float = 1.0,
+) -> list[Tensor]:
+    """Train a model and its oracle, and return the relative difference of each parameter."""
+    dtype = next(model.parameters()).dtype
     for micro_batches in batches:
         weight = scale / len(micro_batches) if reduction == "mean" else scale
         optimizer.zero_grad()
@@ -134,8 +136,15 @@ def worst_difference(
             (weight * cross_entropy(output, y, reduction)).backward()
         optimizer.step()
         oracle.step(micro_batches, lambda output, y: weight * cross_entropy(output, y, reduction))  # noqa: B023
+    return [relative_difference(param, oracle.params[name]) for name, param in model.named_parameters()]
+
+
+def worst_difference(
+    model: nn.Module, optimizer: AdaFisher, oracle: AdaFisherOracle, batches: Batches, *, scale: float = 1.0
+) -> float:
+    """Train both; the largest relative difference of a parameter, and of the last F̃ of a trained one."""
+    differences = train_beside(model, optimizer, oracle, batches, oracle.numerics.loss_reduction, scale)
     params = dict(model.named_parameters())
-    differences = [relative_difference(params[name], oracle.params[name]) for name in params]
     differences += [
         relative_difference(optimizer.fisher_diag(params[n]), oracle.fisher_diag(n)) for n in oracle.trainable
     ]

@@ -7,7 +7,8 @@ from torch import nn
 from optimizers import AdaFisher
 from tests.optimizers.test_adafisher import MARGIN, NETS, PAPER, TOLERANCE, compare, conv_net, make_batches, mutant
 from tests.optimizers.test_adafisher_layers import LAYER_NETS, MORE_NETS, NORM_NETS
-from tests.oracles.adafisher import Options, ReleasedNumerics, as_rows
+from tests.oracles.adafisher import Options, ReleasedNumerics
+from tests.oracles.network import as_rows
 
 LONG_RUN = 250  # refreshes at steps 0, 100 and 200
 DAMPING = 1e-3

@@ -11,7 +11,7 @@ from optimizers import KFAC, sampling
 from optimizers import kronecker as kronecker_module
 from optimizers.capture import Capture
 from optimizers.kronecker import KroneckerFactors, kronecker_rules
-from tests.optimizers.natural import ALL_NETS, NETS, TOLERANCE, Options, compare, conv_net
+from tests.optimizers.natural import ALL_NETS, NETS, SETTINGS, TOLERANCE, Options, compare, conv_net
 from tests.oracles.kfac import KFACOracle
 
 pytestmark = pytest.mark.filterwarnings("ignore:these parameters take the identity factor")
@@ -35,22 +35,17 @@ def test_parameters_follow_the_oracle(net):
     assert differs(net, num_steps=20) <= TOLERANCE
 
 
-SETTINGS = {
-    "damping": {"options": Options(damping=0.3)},
-    "no-clip": {"options": Options(lr=1e-3, kl_clip=None)},
+OWN_SETTINGS = {
     "decay-and-momentum": {"options": Options(factor_decay=0.5, momentum=0.5)},
     "no-average": {"options": Options(lr=1e-3, factor_decay=0.0)},
-    "weight-decay": {"options": Options(weight_decay=0.1)},
-    "sum": {"options": Options(lr=2e-3, loss_reduction="sum"), "sizes": (32, 8)},
     "intervals": {"intervals": (3, 12)},
-    "accumulation": {"num_micro": (1, 3), "sizes": (16, 6)},
     "diagonal-factors": {"max_factor_dim": 4},
     "all-factors-diagonal": {"max_factor_dim": 1},
 }
 
 
 @pytest.mark.parametrize("net", ["conv-grouped", "layernorm-on-sequences", "mlp-without-bias"])
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("setting", [*SETTINGS.values(), *OWN_SETTINGS.values()], ids=[*SETTINGS, *OWN_SETTINGS])
 def test_settings(net, setting):
     assert differs(NETS[net], **setting) <= TOLERANCE
 

@@ -4,8 +4,8 @@
 import torch
 from torch import Tensor, nn
 
-from tests.oracles.adafisher import DENSE, NORMALIZATIONS, Use, as_rows
 from tests.oracles.natural import NaturalOracle, Options, by_parameter, grads_by_group, matrices, rows_by_group, solve
+from tests.oracles.network import DENSE, NORMALIZATIONS, Use, as_rows
 
 Pair = tuple[Tensor, Tensor]
 

@@ -2,13 +2,12 @@
 """What the oracles of K-FAC and of Eva share: float64, slow and plain.
 
 Every block of the Fisher matrix is formed whole, as a Kronecker product, and its damped system solved by elimination.
-Forward pass, im2col and rows are those of AdaFisher's oracle, which calls no module and hooks nothing.
+Forward pass, im2col and rows are those of `network.py`, which calls no module and hooks nothing.
 
 Legend: N rows (samples x positions), M samples, h̄ layer input with 1 for a bias, s = dL/da of a loss averaged (or
 summed) over samples, G the gradient of a layer's matrix, a row an output.
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tests.oracles.adafisher import DENSE, Batch, Use, as_rows, forward, input_rows
+from tests.oracles.network import DENSE, Batch, Network, Use, as_rows, input_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +67,19 @@ def solve(F: Tensor, G: Tensor) -> Tensor:
     return torch.linalg.solve(F, G.flatten()).reshape(G.shape)
 
 
-class NaturalOracle:
-    """Trains its own float64 copy of a sequential model's parameters; `params` are by name."""
+class NaturalOracle(Network):
+    """Trains its own copy of the parameters."""
 
     with_rule: tuple[type[nn.Module], ...]
 
     def __init__(self, model: nn.Sequential, options: Options):
-        self.model, self.options = copy.deepcopy(model), options
-        self.names = {id(p): name for name, p in self.model.named_parameters()}
-        self.trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        self.params = {
-            name: p.detach().double().clone().requires_grad_(p.requires_grad)
-            for name, p in self.model.named_parameters()
-        }
-        self.layers = [layer for layer in dict.fromkeys(self.model) if isinstance(layer, self.with_rule)]
+        super().__init__(model)
+        self.options = options
+        self.layers = [layer for layer in dict.fromkeys(self.model) if self.has_rule(layer)]
         self.velocities = {name: torch.zeros_like(self.params[name]) for name in self.trainable}
-        self.num_steps = 0
+
+    def has_rule(self, layer: nn.Module) -> bool:
+        return isinstance(layer, self.with_rule)
 
     def fold(self, layer: nn.Module, uses: list[Use]) -> None:
         raise NotImplementedError
@@ -91,30 +87,9 @@ class NaturalOracle:
     def direction(self, layer: nn.Module, grads: dict[str, Tensor]) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[nn.Module, Tensor, Tensor]]]:
-        """The output, and (layer, h, a) of every use of a layer with a rule."""
-        h, trace = x.double() if x.is_floating_point() else x, []
-        for layer in self.model:
-            weight, bias = (
-                self.params.get(self.names.get(id(getattr(layer, kind, None)))) for kind in ("weight", "bias")
-            )
-            a = forward(layer, h, weight, bias)
-            if layer in self.layers:
-                trace.append((layer, h.detach(), a))
-            h = a
-        return h, trace
-
     def step(self, micro_batches: list[Batch], loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         """One step on the sum of the micro-batches' losses."""
-        grads, uses = dict.fromkeys(self.trainable, 0.0), defaultdict(list)
-        for x, y in micro_batches:
-            output, trace = self.forward(x)
-            wanted = [self.params[name] for name in self.trainable] + [a for *_, a in trace]
-            found = torch.autograd.grad(loss(output, y), wanted)
-            for name, grad in zip(self.trainable, found, strict=False):
-                grads[name] = grads[name] + grad
-            for (layer, h, _), s in zip(trace, found[len(self.trainable) :], strict=True):
-                uses[layer].append((h, s))
+        grads, uses = self.differentiate(micro_batches, loss)
         self.refresh(uses)
         self.num_steps += 1
         directions = defaultdict(list)
