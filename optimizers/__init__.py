@@ -8,7 +8,7 @@ import importlib
 from . import adafactor, adafisher, adahessian, adam, eva, kfac, sgd, shampoo
 from .adafisher import AdaFisher, AdaFisherW
 from .adahessian import AdaHessian
-from .base import Categorical, Float, OptimizerSpec, Refreshing, level_shares
+from .base import Categorical, Float, OptimizerSpec, Placebo, Refreshing, level_shares
 from .eva import Eva
 from .foreign import spec_of
 from .kfac import KFAC
@@ -24,6 +24,7 @@ __all__ = [
     "Eva",
     "Float",
     "OptimizerSpec",
+    "Placebo",
     "Refreshing",
     "Shampoo",
     "find",

@@ -20,7 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from .base import BETA, DECOUPLED_WEIGHT_DECAY, WEIGHT_DECAY, Categorical, Float, OptimizerSpec, SearchSpace, require
+from .base import (
+    BETA,
+    DECOUPLED_WEIGHT_DECAY,
+    WEIGHT_DECAY,
+    Categorical,
+    Float,
+    OptimizerSpec,
+    Placebo,
+    SearchSpace,
+    require,
+)
 from .curvature import CurvatureOptimizer, unwrapped
 from .fisher import NUMERICS, DiagonalFisher
 from .grids import DAMPING, GAMMA, paper_spaces
@@ -314,6 +324,21 @@ RELEASED_SEARCH_SPACE: SearchSpace = {
 RELEASED_WIDE: SearchSpace = {**WIDE, **RELEASED_SEARCH_SPACE, "update_interval": Categorical(choices=(10, 100, 1000))}
 PAPER_SPACES = paper_spaces(damping=DAMPING, gamma=GAMMA)
 
+
+def _heavy_ball(config: AdaFisherConfig) -> dict[str, Any]:
+    """Return SGD's hyperparameters for the step that the released numerics tend to: F̃ is the constant λ there.
+
+    The average of gradients has the weights (1 - β) βᵏ, SGD's velocity βᵏ: its learning rate is α (1 - β) / λ.
+    """
+    name, is_coupled = "decoupled_weight_decay", not config.decoupled_weight_decay
+    require(is_coupled, name, "False for a placebo, as SGD decays through its velocity", config.decoupled_weight_decay)
+    return {
+        "lr": config.lr * (1 - config.beta) / config.damping,
+        "momentum": config.beta,
+        "weight_decay": config.weight_decay,
+    }
+
+
 SPEC = OptimizerSpec(
     name="adafisher",
     config=AdaFisherConfig,
@@ -336,5 +361,6 @@ RELEASED_SPEC = replace(
     search_space=RELEASED_SEARCH_SPACE,
     spaces={"wide": RELEASED_WIDE, **PAPER_SPACES},
     defaults={"numerics": "released"},
+    placebo=Placebo(optimizer="sgd", hyperparameters=_heavy_ball),
     reference=f"{SPEC.reference}; the arithmetic of the authors' code, AtlasAnalyticsLab/AdaFisher at eb858c6",
 )

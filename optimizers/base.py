@@ -131,6 +131,19 @@ def level_shares(refresh_intervals: Sequence[int]) -> dict[int, float]:
     return {level: share for level, share in shares.items() if share > 0}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placebo:
+    """The twin of an optimizer that takes steps of the same size without its curvature.
+
+    Args:
+        optimizer: Name of the twin in the registry.
+        hyperparameters: ``hyperparameters(config)``: the twin's, for a configuration of the optimizer.
+    """
+
+    optimizer: str
+    hyperparameters: Callable[[Any], dict[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
     """An optimizer as the registry knows it.
@@ -146,6 +159,7 @@ class OptimizerSpec:
         cost_fields: Fields of ``config`` that change what a step costs in time (intervals, numerics).
         create_graph: Whether ``step()`` needs ``loss.backward(create_graph=True)``, always or at times: see
             :meth:`needs_graph`.
+        placebo: Its twin without curvature; ``None`` where none takes steps of the same size.
         reference: The paper, one line.
 
     Raises:
@@ -161,6 +175,7 @@ class OptimizerSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     cost_fields: frozenset[str] = frozenset()
     create_graph: bool = False
+    placebo: Placebo | None = None
     reference: str = ""
 
     def __post_init__(self) -> None:
