@@ -1,7 +1,8 @@
 """The schema of the results, column by column: the one place that says what a column means and in which unit.
 
-Four tables in long form. ``runs`` has a row a run; ``epochs`` a row an evaluation; ``steps`` a row a sampled
-training step; ``metrics`` a row a (step, name, value) of diagnostics. All four share ``run_id`` and ``attempt``.
+Five tables in long form. ``runs`` has a row a run; ``epochs`` a row an evaluation; ``steps`` a row a sampled
+training step; ``metrics`` a row a (step, name, value) of diagnostics; ``arrays`` a row an entry of what a diagnostic
+found that is no single number. All share ``run_id`` and ``attempt``.
 A new column, or a change of a column's meaning, raises :data:`SCHEMA_VERSION`; what an older file lacks is null.
 """
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,21 @@ RUNS = (
         "arm",
         _STR,
         "name of the optimizer configuration under comparison; '(default)' or '(transferred)' behind it says where the "
-        "hyperparameters come from, if not from its own sweep",
+        "hyperparameters come from, if not from its own sweep; '(placebo)' is its twin without curvature, '(control)' "
+        "the same once more",
+    ),
+    Column(
+        "case", _STR, "name of the conditions that tell this run from others of the study; null where all are alike"
     ),
     Column("optimizer", _STR, "name in the optimizer registry, package.module.Class, or package.module:SPEC"),
-    Column("purpose", _STR, "tune, race, calibrate or single"),
+    Column("purpose", _STR, "tune, race, calibrate, profile (a step's parts), pretrain or single"),
     Column("trial", _INT, "number within the sweep of this arm, from 0; null outside a sweep"),
     Column(
         "source",
         _STR,
         "where the hyperparameters come from: sampled, winner (of the sweep), default (of the optimizer), transferred "
-        "(the winner on another workload) or fixed (by the arm)",
+        "(the winner on another workload), fixed (by the arm), placebo (of the arm, as another optimizer without its "
+        "curvature) or control (as the arm's, once more)",
     ),
     Column("sampler", _STR, "what proposed the hyperparameters of a trial; else null"),
     Column("pruner", _STR, "what could stop the trial early: asha or median; null if nothing could"),
@@ -78,6 +84,7 @@ RUNS = (
     Column("schedule", _STR, "learning-rate schedule over the fraction of the budget"),
     Column("splits", _STR, "standard (validation selects, test reports) or paper (trained on both, test selects)"),
     Column("sync_batchnorm", pa.bool_(), "whether BatchNorm statistics were taken over all workers"),
+    Column("initial_weights", _STR, "run_id of the training whose weights this one began with; null for random ones"),
     # hyperparameters
     Column("lr", _FLOAT, "learning rate"),
     Column("damping", _FLOAT, "λ; null where the optimizer has none"),
@@ -173,7 +180,22 @@ METRICS = (
     Column("value", _FLOAT, "its value"),
 )
 
-TABLES: dict[str, tuple[Column, ...]] = {"runs": RUNS, "epochs": EPOCHS, "steps": STEPS, "metrics": METRICS}
+ARRAYS = (
+    *KEY,
+    Column("step", _INT, "training steps taken"),
+    Column("name", _STR, "name of the array, e.g. kronecker_structure/last_linear/S/eigenvalues"),
+    Column("row", _INT, "first index, from 0"),
+    Column("column", _INT, "second index, from 0; 0 in an array of one dimension"),
+    Column("value", _FLOAT, "its entry there"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "runs": RUNS,
+    "epochs": EPOCHS,
+    "steps": STEPS,
+    "metrics": METRICS,
+    "arrays": ARRAYS,
+}
 
 # Share of the training time spent waiting for data from which a run counts as input-bound: what it measures is then the
 # loader as much as the optimizer.

@@ -6,6 +6,7 @@ plan.json               what was planned last: the question, the runs, the confi
 runs/<run_id>-<n>.parquet   a finished run, written whole: one row, the long tables nested in it
 tables/<table>.parquet  the finished runs folded into one file per table
 checkpoints/<run_id>.pt runs under way
+weights/<run_id>.pt     networks that others begin with
 lock                    held by the process at work
 ```
 """
@@ -25,7 +26,7 @@ from suite.errors import UsageError
 from suite.results.folder import TEMPORARY, Folder
 from suite.results.schema import KEY, SCHEMA_VERSION, TABLES, arrow_schema
 
-_LONG_TABLES = ("epochs", "steps", "metrics")
+_LONG_TABLES = tuple(table for table in TABLES if table != "runs")
 _KEY_NAMES = [column.name for column in KEY]
 _MARKER = "study.json"
 _PLAN = "plan.json"
@@ -34,19 +35,21 @@ _VERSION_KEY = b"schema_version"
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The four tables as pandas frames; the columns are in :mod:`suite.results.schema`.
+    """The tables as pandas frames; the columns are in :mod:`suite.results.schema`.
 
     Args:
         runs: A row a run.
         epochs: A row an evaluation.
         steps: A row a sampled training step.
         metrics: A row a (step, name, value).
+        arrays: A row a (step, name, row, column, value).
     """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     steps: pd.DataFrame
     metrics: pd.DataFrame
+    arrays: pd.DataFrame
 
     def only(self, run_ids: Collection[str]) -> "Results":
         """Return the rows of some runs.
@@ -55,7 +58,7 @@ class Results:
             run_ids: Which.
 
         Returns:
-            The four tables without all other runs.
+            The tables without all other runs.
         """
         tables = {name: getattr(self, name) for name in TABLES}
         return Results(**{name: frame[frame["run_id"].isin(run_ids)] for name, frame in tables.items()})
@@ -171,7 +174,7 @@ class Store:
         """Read the folded tables and the newer files.
 
         Returns:
-            The four tables; of several attempts at a run, the last.
+            The tables; of several attempts at a run, the last.
         """
         return Results(**{name: _to_pandas(table, name) for name, table in self._tables(tuple(TABLES)).items()})
 
@@ -299,8 +302,8 @@ def _to_parquet(table: pa.Table) -> bytes:
 
 
 def _with_new_columns(table: pa.Table) -> pa.Table:
-    """Return rows of an older schema with the columns of ``runs`` that it lacked, null."""
-    for field in arrow_schema("runs"):
+    """Return rows of an older schema with the columns, and the nested tables, that it lacked, null."""
+    for field in _run_file_schema():
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     return table

@@ -40,6 +40,7 @@ def long_rows(value=0.0):
         "epochs": [{"step": step, "epoch": 0.5, "val_loss": value, "test_metric": None} for step in (10, 20)],
         "steps": [{"step": step, "loss": value, "is_refresh": step == 1} for step in (1, 11)],
         "metrics": [{"step": step, "name": "spread", "value": value} for step in (10, 20)],
+        "arrays": [{"step": 20, "name": "spectrum", "row": row, "column": 0, "value": value} for row in (0, 1)],
     }
 
 

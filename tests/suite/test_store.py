@@ -14,7 +14,7 @@ from suite.results.query import query, render
 from suite.results.schema import arrow_schema, markdown
 from tests.suite.rows import START, long_rows, run_row
 
-LONG = ("epochs", "steps", "metrics")
+LONG = ("epochs", "steps", "metrics", "arrays")
 SAMPLES = {
     pa.string(): "text",
     pa.int64(): 2**53 + 1,  # no float holds it
@@ -57,6 +57,7 @@ def written(results, run_id="r0"):
         "epochs": picked["epochs"]["val_loss"].tolist(),
         "steps": picked["steps"]["loss"].tolist(),
         "metrics": picked["metrics"]["value"].tolist(),
+        "arrays": picked["arrays"]["value"].tolist(),
     }
 
 
