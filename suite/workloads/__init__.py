@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from suite.errors import UsageError, known
-from suite.workloads import cifar, digits, fashion_mnist, imagenet, iris, mnist, text
+from suite.workloads import cifar, digits, digits_variants, fashion_mnist, imagenet, iris, mnist, text
 from suite.workloads.base import Data, Split, TensorSplit, WorkloadSpec
 from suite.workloads.files import one_line
 
@@ -15,6 +15,7 @@ REGISTRY: dict[str, WorkloadSpec] = {
     spec.name: spec
     for spec in (
         digits.SPEC,
+        *digits_variants.SPECS,
         iris.SPEC,
         *fashion_mnist.SPECS,
         *text.SPECS,

@@ -220,8 +220,13 @@ class WorkloadSpec:
         eval_batch_size: Samples a worker scores at once.
         example: ``example(n)``: a made-up batch of ``n`` inputs and targets, of the smallest size that the model
             takes; ``None``: the first samples of the data.
+        full_example: The same of the size that the data have, where ``example`` is smaller.
         data_version: Returns what tells these data from others of the same name, e.g. a checksum, where they differ
             from machine to machine; part of a run's identity.
+        num_train: Training samples (of a text: windows) of the standard splits, so that what a run costs can be told
+            without its data; ``None``: unknown until they are loaded. Where samples depend on the machine, as those of
+            texts do on tokenizer and Python, an estimate.
+        num_train_paper: The same of the paper's splits, validation samples included.
         reference: Where data and model come from, one line.
     """
 
@@ -240,8 +245,22 @@ class WorkloadSpec:
     batch_size: int
     eval_batch_size: int = 512
     example: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    full_example: Callable[[int], tuple[Tensor, Tensor]] | None = None
     data_version: Callable[[], str] | None = None
+    num_train: int | None = None
+    num_train_paper: int | None = None
     reference: str
+
+    def num_train_with(self, splits: str) -> int | None:
+        """Return how many training samples there are, as told without loading them.
+
+        Args:
+            splits: As of :meth:`Data.with_splits`.
+
+        Returns:
+            Their number; ``None`` where it is not told.
+        """
+        return self.num_train if splits == "standard" else self.num_train_paper
 
     def make_example(self, num_samples: int) -> tuple[Tensor, Tensor]:
         """Return a small batch that the model takes, made up if the workload can, else of its data.
@@ -255,6 +274,17 @@ class WorkloadSpec:
         if self.example is not None:
             return self.example(num_samples)
         return self.load().train.take(torch.arange(num_samples))
+
+    def make_full_example(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Return a batch of the size that the data have, made up where the workload can.
+
+        Args:
+            num_samples: >= 1.
+
+        Returns:
+            Inputs and targets.
+        """
+        return self.make_example(num_samples) if self.full_example is None else self.full_example(num_samples)
 
     def is_better(self, metric: float, than: float | None) -> bool:
         """Whether a metric beats another one.

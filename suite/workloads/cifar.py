@@ -9,13 +9,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from suite.workloads import examples
 from suite.workloads.base import WorkloadSpec
-from suite.workloads.images.cifar import load_cifar
+from suite.workloads.images.cifar import NUM_VAL, load_cifar
 from suite.workloads.networks.convolutional import densenet121_cifar, mobilenetv3_cifar
 from suite.workloads.networks.resnet import resnet_cifar
 from suite.workloads.networks.transformers import cct_2_3x2, focalnet_cifar, swin_t_cifar
 from suite.workloads.tasks import accuracy, top5_accuracy
 
 BATCH_SIZE = 256
+NUM_PUBLISHED = 50_000  # training images, of which some are held out
 VARIANTS = {"": "", "cutout": " with Cutout", "pretrained": " from ImageNet weights"}
 MARGIN = 1.0  # points of accuracy by which a target lies below what the paper prints
 
@@ -66,7 +67,10 @@ def _spec(name: str, network: Network, num_classes: int, variant: str, published
         target=round((published - MARGIN) / 100, 4),
         target_set_by=f"{table}: SGD or AdamW, the better one, {published} % on the test images, less {MARGIN:g} point",
         batch_size=BATCH_SIZE,
+        num_train=NUM_PUBLISHED - NUM_VAL,
+        num_train_paper=NUM_PUBLISHED,
         example=partial(examples.images, shape=(3, network.size, network.size), num_classes=num_classes),
+        full_example=partial(examples.images, shape=(3, 32, 32), num_classes=num_classes),
         reference=f"{network.label} on CIFAR-{num_classes}{VARIANTS[variant]}: Krizhevsky (2009); the paper's {table}",
     )
 

@@ -9,10 +9,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from suite.workloads import examples
 from suite.workloads.base import WorkloadSpec
-from suite.workloads.images.idx import load_fashion_mnist
+from suite.workloads.images.idx import NUM_VAL, load_fashion_mnist
 from suite.workloads.networks.resnet import resnet8
 from suite.workloads.networks.transformers import small_vit
 from suite.workloads.tasks import accuracy
+
+NUM_PUBLISHED = 60_000  # training images, of which some are held out
 
 
 def _spec(network: str, label: str, build_model: Callable[[], nn.Module], **target: Any) -> WorkloadSpec:  # noqa: ANN401
@@ -24,6 +26,8 @@ def _spec(network: str, label: str, build_model: Callable[[], nn.Module], **targ
         metric=accuracy,
         metric_name="accuracy",
         batch_size=128,
+        num_train=NUM_PUBLISHED - NUM_VAL,
+        num_train_paper=NUM_PUBLISHED,
         example=partial(examples.images, shape=(1, 28, 28), num_classes=10),
         reference=f"{label} on Fashion-MNIST: Xiao et al. (2017), by Debian's dataset-fashion-mnist or torchvision",
         **target,

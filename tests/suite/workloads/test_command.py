@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from suite import cli
-from suite.execution import execute
+from suite.execution import job
 from suite.results import load
 from suite.workloads.images import cifar, idx
 from tests.suite import tiny
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("_no_data")
 @pytest.fixture(autouse=True)
 def _reads_anew():
     """Forget the data that other tests have loaded in this process."""
-    execute._data.cache_clear()
+    job._data.cache_clear()
     yield
-    execute._data.cache_clear()
+    job._data.cache_clear()
 
 
 def run(workload, *arguments):

@@ -102,7 +102,7 @@ def test_a_workload_says_who_it_is_and_pickles(workload):
     assert spec.example or workload in OFFLINE, "a batch is made up where data may be missing"
 
 
-OFFLINE = {"digits", "iris", "pydoc_gpt"}  # in Python's own packages
+OFFLINE = {"digits", "digits_cutout", "digits_rotation", "digits_mlp", "iris", "pydoc_gpt"}  # in Python's own packages
 BY_LOADER = {load_of(spec): name for name, spec in REGISTRY.items() if name not in OFFLINE}
 
 
