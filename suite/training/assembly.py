@@ -37,6 +37,7 @@ class Task:
         config: Its hyperparameters, an instance of ``spec.config``.
         data: The splits that the plan asks for.
         device: Where it trains.
+        weights: What the model begins with, wherever names and shapes agree; ``None``: as it is initialized.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class Task:
     config: Any
     data: Data
     device: torch.device
+    weights: Mapping[str, Tensor] | None = None
 
 
 def batches_of(task: Task, workers: Workers) -> Batches:
@@ -61,6 +63,23 @@ def batches_of(task: Task, workers: Workers) -> Batches:
     return Batches(task.data.train, seed=run.seed, batch_size=run.batch_size, workers=workers, device=task.device)
 
 
+def take_over(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a model the weights of another one, wherever names and shapes agree; the rest stays as it is.
+
+    Args:
+        model: Changed in place.
+        weights: A state dict.
+
+    Raises:
+        ValueError: If nothing agrees.
+    """
+    own = model.state_dict()
+    agreeing = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not agreeing:
+        raise ValueError("the network has no layer in common with the one whose weights it begins with")
+    model.load_state_dict(agreeing, strict=False)
+
+
 class Assembly:
     """A freshly initialized model with its optimizer; a collective call where there are several workers.
 
@@ -73,6 +92,8 @@ class Assembly:
         run = task.run
         seeding.seed_initialization(run.seed)
         model = task.workload.build_model().to(task.device)
+        if task.weights is not None:
+            take_over(model, task.weights)
         if run.sync_batchnorm and workers.num_workers > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.train()
@@ -96,6 +117,11 @@ class Assembly:
     def has_refreshed(self) -> bool:
         """Whether the last step refreshed the optimizer's factors."""
         return isinstance(self.optimizer, Refreshing) and self.optimizer.refreshed > 0
+
+    @property
+    def wrapper(self) -> DistributedDataParallel | None:
+        """What averages the gradients over the workers, if it is not the optimizer itself."""
+        return self._forward if isinstance(self._forward, DistributedDataParallel) else None
 
     def step(self, step: int, batch: tuple[Tensor, Tensor], lr_factor: float) -> Tensor:
         """Take one training step.

@@ -6,24 +6,21 @@ through probes, and everything learned comes back as an :class:`Outcome`.
 
 import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from suite.training import memory
 from suite.training.assembly import Assembly, Task, batches_of
 from suite.training.clock import TrainClock
 from suite.training.evaluation import evaluate, take_buffers_of_rank_0
 from suite.training.limits import Limit, StepLimit
+from suite.training.outcome import Checkpoints, Outcome, Probe, Watch, entries_of
 from suite.training.schedule import lr_factor
 from suite.training.workers import Workers
-
-Probe = Callable[[nn.Module, Optimizer], dict[str, float]]
-Watch = Callable[[float, float], bool]
 
 CHECKPOINT_INTERVAL_S = 30.0  # of training time; quicker runs start again
 CHECK_INTERVAL = (
@@ -33,37 +30,6 @@ RUNAWAY_FACTOR = 1000.0  # a loss this many times the first one has diverged, th
 MAX_EVALUATIONS = 100  # where the number of steps is known: many short epochs are not evaluated one by one
 MAX_TRIAL_EVALUATIONS = 20  # of a trial, which is chosen by its end
 WARMUP_STEPS = 3
-
-
-class Checkpoints(Protocol):
-    """Where a run's checkpoint is kept."""
-
-    def read(self) -> bytes | None:
-        """Return the last checkpoint, or ``None``."""
-        ...
-
-    def write(self, content: bytes) -> None:
-        """Replace the last checkpoint, whole or not at all."""
-        ...
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What a run came to.
-
-    Args:
-        status: As in the schema.
-        columns: Values for columns of the table ``runs``.
-        epochs: Rows of the table ``epochs``.
-        steps: Rows of the table ``steps``.
-        metrics: Rows of the table ``metrics``.
-    """
-
-    status: str = "completed"
-    columns: dict[str, Any] = field(default_factory=dict)
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -76,6 +42,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     probes: Sequence[Probe] = (),
     watch: Watch | None = None,
+    keep: Callable[[nn.Module], None] | None = None,
 ) -> Outcome:
     """Train a task until its budget is spent; a collective call where there are several workers.
 
@@ -89,6 +56,7 @@ def train(
         probes: Called at evaluations on rank 0, outside the clock.
         watch: Told at evaluations, on rank 0 and outside the clock, the fraction of the budget used and the validation
             metric; says whether the run is to be pruned.
+        keep: Given the trained network at the end, on rank 0, unless it diverged.
 
     Returns:
         The outcome; times are maxima over the workers.
@@ -101,7 +69,10 @@ def train(
         task, limit, clock, workers, started=started, step_s=step_s, checkpoints=checkpoints, probes=probes, watch=watch
     )
     training.restore()
-    return training.run()
+    outcome = training.run()
+    if keep is not None and workers.rank == 0 and outcome.status != "diverged":
+        keep(training.assembly.model)
+    return outcome
 
 
 def _warm_up(task: Task, workers: Workers) -> None:
@@ -133,11 +104,12 @@ class _Training:
         self.task, self.limit, self.clock, self.workers = task, limit, clock, workers
         self.step_s, self.checkpoints, self.probes = step_s, checkpoints, probes
         self.watch = watch
-        self.frac_used = 0.0
+        self.frac_used = 0.0  # as the limit said before the last step; 1 at the end
         self.batches = batches_of(task, workers)
         self.assembly = Assembly(task, workers)
         self.outcome = Outcome()
         self.progress: dict[str, Any] = {"step": 0, "first_loss": None, "train_loss": None, "num_resumes": 0}
+        self.progress["probed_frac"] = 0.0
         self.unread: list[Tensor] = []  # losses since the last check, on the device
         self.sampled: list[dict[str, Any]] = []  # rows of steps whose loss is among them
         self.checkpointed_at_s = 0.0
@@ -159,8 +131,12 @@ class _Training:
             if (is_evaluation or step % CHECK_INTERVAL == 0) and self._interlude(is_evaluation):
                 break
         else:
+            self.frac_used = 1.0
             if not self.outcome.epochs or self.outcome.epochs[-1]["step"] < self.progress["step"]:
                 self._interlude(is_evaluation=True)
+            elif self.workers.rank == 0 and self.progress["probed_frac"] < 1:  # it was not known to be the last one
+                with self.clock.account("eval"):
+                    self._probe()
         self.outcome.columns |= self._summary()
         return self.outcome
 
@@ -175,7 +151,7 @@ class _Training:
             return  # a sampler that learns proposed another point for this trial
         self.assembly.load_state_dict(state["assembly"])
         self.clock.load_state_dict(state["clock"])
-        self.progress = state["progress"]
+        self.progress |= state["progress"]
         self.progress["num_resumes"] += 1
         self.time_before_s = self.progress["total_time_s"]
         self.outcome = Outcome(**state["outcome"])
@@ -253,10 +229,7 @@ class _Training:
             return True
         self.outcome.epochs.append(row)
         if self.workers.rank == 0:
-            model, optimizer = self.assembly.model, self.assembly.optimizer
-            for probe in self.probes:
-                more |= probe(model, optimizer)
-            self.outcome.metrics += [{"step": row["step"], "name": k, "value": v} for k, v in more.items()]
+            self._probe(more)
         metric = row["val_metric"]
         if self.task.run.stop_at_target and metric is not None and self.task.workload.reaches(metric):
             self.outcome.status = "target_reached"
@@ -266,9 +239,28 @@ class _Training:
             return True
         return False
 
+    @property
+    def _frac(self) -> float:
+        """Fraction of the budget that is used now."""
+        return self.progress["step"] / self.limit.num_steps if isinstance(self.limit, StepLimit) else self.frac_used
+
+    def _probe(self, more: Mapping[str, float] | None = None) -> None:
+        """Take down what the probes measure, and further metrics by name."""
+        step, frac, before = self.progress["step"], self._frac, self.progress["probed_frac"]
+        model, optimizer = self.assembly.model, self.assembly.optimizer
+        values: dict[str, float] = dict(more or {})
+        arrays: dict[str, Tensor] = {}
+        for probe in self.probes:
+            found, found_arrays = probe(model, optimizer, step=step, frac=frac, frac_before=before)
+            values |= found
+            arrays |= found_arrays
+        self.outcome.metrics += [{"step": step, "name": name, "value": value} for name, value in values.items()]
+        self.outcome.arrays += [entry for name, array in arrays.items() for entry in entries_of(name, array, step)]
+        self.progress["probed_frac"] = frac
+
     def _is_pruned(self, metric: float | None) -> bool:
         """Ask rank 0's watch whether the run is to stop early; a collective call where there is one."""
-        frac = self.progress["step"] / self.limit.num_steps if isinstance(self.limit, StepLimit) else self.frac_used
+        frac = self._frac
         if self.watch is None or metric is None or frac >= 1:
             return False
         return self.workers.share(self.watch(frac, metric) if self.workers.rank == 0 else False)

@@ -62,7 +62,7 @@ def run(task, workers, checkpoints=None, num_steps=NUM_STEPS):
         clock=clock,
         workers=workers,
         checkpoints=checkpoints,
-        probes=[lambda _, optimizer: probe.append(copy.deepcopy(optimizer.state_dict())) or {}],
+        probes=[lambda _, optimizer, **_at: probe.append(copy.deepcopy(optimizer.state_dict())) or ({}, {})],
     )
     return {"model": built[-1].state_dict(), "optimizer": probe[-1] if probe else None, "told": told(outcome)}
 

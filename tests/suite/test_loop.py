@@ -11,6 +11,7 @@ from suite.training import loop
 from suite.training.clock import TrainClock
 from suite.training.limits import LiveLimit, StepLimit
 from suite.training.loop import CHECK_INTERVAL, CHECKPOINT_INTERVAL_S, train
+from suite.training.outcome import entries_of
 from suite.training.workers import Workers
 from tests.suite import tiny
 
@@ -64,10 +65,11 @@ class Probe:
         self.state = None
         self.num_calls = 0
 
-    def __call__(self, model, optimizer):
+    def __call__(self, model, optimizer, *, step, frac, frac_before):
         self.num_calls += 1
         self.state = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
-        return {"num_calls": float(self.num_calls), "weight": next(model.parameters()).sum().item()}
+        values = {"num_calls": float(self.num_calls), "weight": next(model.parameters()).sum().item()}
+        return values, {"moment": torch.tensor([step, frac, frac_before])}
 
 
 def run(task, limit=30, now=None, **options):
@@ -223,6 +225,28 @@ def test_probes_are_called_at_evaluations():
         (24, 2),
         (30, 3),
     ]
+
+
+def test_probes_know_how_much_of_the_budget_is_used():
+    outcome = run(tiny.task(), 30, probes=[Probe()])
+    moments = [row["value"] for row in outcome.arrays]
+    assert [row["step"] for row in outcome.arrays] == [12] * 3 + [24] * 3 + [30] * 3
+    assert [(row["row"], row["column"]) for row in outcome.arrays] == [(0, 0), (1, 0), (2, 0)] * 3
+    assert moments == pytest.approx([12, 0.4, 0, 24, 0.8, 0.4, 30, 1, 0.8])
+
+
+@pytest.mark.parametrize("seconds", [12 * TICK_S, 15 * TICK_S], ids=["at an evaluation", "after one"])
+def test_the_last_probe_of_a_live_budget_sees_all_of_it_used(seconds):
+    outcome = run(tiny.task(), live(seconds), probes=[Probe()])
+    fracs = [row["value"] for row in outcome.arrays if row["row"] == 1]
+    assert fracs[-1] == 1
+    assert all(frac < 1 for frac in fracs[:-1])
+
+
+def test_an_array_of_two_dimensions_is_told_by_rows():
+    array = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    rows = [(row["row"], row["column"], row["value"]) for row in entries_of("grid", array, step=7)]
+    assert rows == [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 4)]
 
 
 @pytest.mark.parametrize(
