@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from suite.diagnostics.base import Diagnostic, Finding, Moment
+
 MAX_ENTRIES = 1_000_000  # quantiles of larger networks are taken over evenly spaced entries
 
 
@@ -34,3 +36,10 @@ def preconditioner_spread(model: nn.Module, optimizer: Optimizer) -> dict[str, f
         "preconditioner_spread_p95_p05": high / low,
         **{f"preconditioner_spread/{name}": (d.max() / d.min()).item() for name, d in diagonals.items()},
     }
+
+
+def _measure(moment: Moment) -> Finding:
+    return Finding(values=preconditioner_spread(moment.model, moment.optimizer))
+
+
+PRECONDITIONER_SPREAD = Diagnostic(name="preconditioner_spread", measure=_measure)
