@@ -35,6 +35,7 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
         One sentence or two each.
     """
     yield from _missing(frames, planned)
+    yield from _controls(result)
     yield from _below_target(result)
     yield from _lost(frames)
     yield from _mixed_settings(frames)
@@ -58,13 +59,23 @@ def _missing(frames: Frames, planned: int | None) -> Iterator[str]:
         yield f"{planned - found} of {text.count(planned, 'planned run')} are missing: the study is not finished."
 
 
+def _controls(result: Race) -> Iterator[str]:
+    """Yield the arms that differ from themselves."""
+    for pair in result.controls:
+        if pair.resolved:
+            yield (
+                f"{pair.first} raced twice, and the two are told apart ({text.difference(pair.difference)}, "
+                f"{text.p_value(pair.p_holm)}): something else than the optimizer acts on these runs."
+            )
+
+
 def _below_target(result: Race) -> Iterator[str]:
     """Yield the arms whose mean misses the target."""
     metric = result.metric
-    short = [s for s in result.standings if s.metric.n and not metric.meets(s.metric.mean)]
+    short = [s for s in result.competitors if s.metric.n and not metric.meets(s.metric.mean)]
     if len(short) > MAX_SENTENCES:
         scores = ", ".join(f"{standing.arm} {text.number(standing.metric.mean)}" for standing in short)
-        num_arms = text.count(len(result.standings), "arm")
+        num_arms = text.count(len(result.competitors), "arm")
         yield f"{len(short)} of {num_arms} did not reach target {metric.target:g} in mean test {metric.name}: {scores}."
         return
     for standing in short:
@@ -97,7 +108,7 @@ def _mixed_settings(frames: Frames) -> Iterator[str]:
 
 def _seeds(result: Race) -> Iterator[str]:
     """Yield that few seeds, or different ones, carry the result."""
-    counts = {standing.arm: standing.num_runs for standing in result.standings}
+    counts = {standing.arm: standing.num_runs for standing in result.competitors}
     if not counts:
         return
     fewest = min(counts.values())

@@ -1,4 +1,4 @@
-"""The four tables as the reports read them: complete, typed, and only the last attempt of each run.
+"""The five tables as the reports read them: complete, typed, and only the last attempt of each run.
 
 Numbers are float64 with NaN for "null", whatever the source stored, so that no figure asks for dtypes.
 """
@@ -17,12 +17,17 @@ from suite.results.schema import TABLES
 LOST = ("diverged", "out_of_memory", "failed")
 FINISHED = ("completed", "target_reached")  # the statuses that can win a search
 
+SERVING = ("calibrate", "profile", "pretrain")  # purposes of runs that others need, or that time a step
+TOLD = ("default", "transferred", "placebo", "control")  # sources that are part of what an entry is called
+
 _OPTIONS = re.compile(r"( \w+=\S+)+$")
-_SOURCE = re.compile(r" \((default|transferred)\)$")
+_SOURCE = re.compile(rf" \(({'|'.join(TOLD)})\)$")
+_LONG = tuple(name for name in TABLES if name != "runs")
+_COST = ["workload", "num_workers", "num_threads", "batch_size"]  # beside the arm, what a step's cost depends on
 
 
 class Tables(Protocol):
-    """What ``suite.results.load`` returns: four frames with the columns of ``suite.results.schema``."""
+    """What ``suite.results.load`` returns: five frames with the columns of ``suite.results.schema``."""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -40,16 +45,21 @@ class Tables(Protocol):
     def metrics(self) -> pd.DataFrame:
         """A row a (step, name, value)."""
 
+    @property
+    def arrays(self) -> pd.DataFrame:
+        """A row a (step, name, row, column, value)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The prepared tables of a study, or of one workload of it.
+    """The prepared tables of a study, or of a part of it.
 
     Args:
         runs: A row a run, last attempts only.
         epochs: Their evaluations.
         steps: Their sampled steps.
         metrics: Their diagnostics.
+        arrays: What they found that is no single number.
         arms: All arms of the study, sorted: the order that fixes each arm's colour and symbol. Those of which several
             costs were calibrated are there once, without their options.
     """
@@ -58,7 +68,36 @@ class Frames:
     epochs: pd.DataFrame
     steps: pd.DataFrame
     metrics: pd.DataFrame
+    arrays: pd.DataFrame
     arms: tuple[str, ...]
+
+    def only(self, runs: pd.DataFrame) -> "Frames":
+        """Return the frames of some of the runs.
+
+        Args:
+            runs: Rows of ``self.runs``.
+
+        Returns:
+            Those rows and theirs of the other tables; all arms, so that each keeps its colour.
+        """
+        tables = {name: getattr(self, name) for name in _LONG}
+        kept = {name: table[table["run_id"].isin(runs["run_id"])] for name, table in tables.items()}
+        return Frames(runs, **kept, arms=self.arms)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The runs that can be compared: those of one workload under the same conditions.
+
+    Args:
+        workload: Name of the workload.
+        case: Name of the conditions within the study; empty where it has one alone.
+        frames: Its runs, and the calibrations that these were charged by.
+    """
+
+    workload: str
+    case: str
+    frames: Frames
 
 
 def times(frames: Frames) -> pd.DataFrame:
@@ -103,24 +142,34 @@ def prepare(tables: Tables) -> Frames:
         The frames that every other function of this package takes.
     """
     runs = _complete(tables.runs, "runs").sort_values("attempt").drop_duplicates("run_id", keep="last")
-    runs = runs.sort_values(["workload", "arm", "purpose", "trial", "seed"], ignore_index=True)
+    runs = runs.sort_values(["workload", "case", "arm", "purpose", "trial", "seed"], ignore_index=True)
     last = runs[["run_id", "attempt"]]
-    epochs, steps, metrics = (
-        _complete(getattr(tables, name), name).merge(last, on=["run_id", "attempt"])
-        for name in ("epochs", "steps", "metrics")
-    )
-    return Frames(runs, epochs, steps, metrics, tuple(_arms(runs)))
+    long = {name: _complete(getattr(tables, name), name).merge(last, on=["run_id", "attempt"]) for name in _LONG}
+    return Frames(runs, **long, arms=tuple(_arms(runs)))
 
 
-def by_workload(frames: Frames) -> Iterator[tuple[str, Frames]]:
-    """Yield (workload, its frames), those with a race first, then by name; arms keep the order of the whole study."""
+def parts(frames: Frames) -> Iterator[Part]:
+    """Yield the parts of a study: workload by workload, those with a race first, then by name; case by case.
+
+    Cases come in the order in which they were begun. Runs of no case, such as a sweep for all of them, are a part of
+    their own; a calibration belongs to every case whose runs it was measured for. What only serves other runs makes
+    no part, unless there is nothing else yet.
+
+    Args:
+        frames: Of the whole study.
+
+    Yields:
+        Parts; arms keep the order of the whole study.
+    """
     raced = set(race_runs(frames)["workload"])
-    groups = sorted(frames.runs.groupby("workload"), key=lambda group: (group[0] not in raced, str(group[0])))
-    for workload, runs in groups:
-        epochs, steps, metrics = (
-            table[table["run_id"].isin(runs["run_id"])] for table in (frames.epochs, frames.steps, frames.metrics)
-        )
-        yield str(workload), Frames(runs, epochs, steps, metrics, frames.arms)
+    serves = frames.runs["purpose"].isin(SERVING)
+    main = frames.runs if serves.all() else frames.runs[~serves]
+    for workload, own in sorted(main.groupby("workload"), key=lambda group: (group[0] not in raced, str(group[0]))):
+        runs = frames.runs[frames.runs["workload"] == workload]
+        cases = sorted(own["case"].unique(), key=lambda case: _begun(own, case))
+        for case in cases:
+            part = runs[_belongs(runs, case)] if len(cases) > 1 else runs
+            yield Part(str(workload), str(case), frames.only(part))
 
 
 def metric_of(frames: Frames) -> Metric:
@@ -169,18 +218,18 @@ def calibrated_arm(name: str, arms: Collection[str]) -> str:
 
 
 def base_arm(arm: str) -> str:
-    """Return the arm behind an entry of the race: ``adam`` of ``adam (default)``."""
+    """Return the arm behind an entry of the race: ``adam`` of ``adam (default)`` or ``adam (control)``."""
     return _SOURCE.sub("", arm)
 
 
 def calibrations(frames: Frames) -> pd.DataFrame:
-    """Return the calibration rows, one an arm, number of workers and batch size, with ``steps_per_epoch``."""
+    """Return the calibration rows, one an arm and setting that changes a step's cost, with ``steps_per_epoch``."""
     runs = frames.runs
-    keys = ["arm", "num_workers", "batch_size"]
+    keys = ["workload", "num_workers", "batch_size"]
     rates = runs.assign(steps_per_epoch=runs["num_steps"] / runs["num_epochs"].where(runs["num_epochs"] > 0))
-    per_epoch = rates.groupby(["num_workers", "batch_size"], dropna=False)["steps_per_epoch"].median().reset_index()
+    per_epoch = rates.groupby(keys, dropna=False)["steps_per_epoch"].median().reset_index()
     measured = runs[(runs["purpose"] == "calibrate") & (runs["step_s"] > 0)]
-    return measured.drop_duplicates(keys, keep="last").merge(per_epoch, on=["num_workers", "batch_size"], how="left")
+    return measured.drop_duplicates(["arm", *_COST], keep="last").merge(per_epoch, on=keys, how="left")
 
 
 def read_json(text: object) -> dict[str, Any]:
@@ -196,6 +245,8 @@ def _complete(frame: pd.DataFrame, table: str) -> pd.DataFrame:
         if str(column.type) in {"double", "int64"}:
             full[column.name] = pd.to_numeric(full[column.name], errors="coerce").astype("float64")
     full["attempt"] = full["attempt"].fillna(1.0)
+    if "case" in full:
+        full["case"] = full["case"].astype("object").where(full["case"].notna(), "")
     return full
 
 
@@ -204,6 +255,20 @@ def _arms(runs: pd.DataFrame) -> list[str]:
     is_calibration = runs["purpose"] == "calibrate"
     trained, calibrated = ({*runs.loc[rows, "arm"].dropna()} for rows in (~is_calibration, is_calibration))
     return sorted(trained | {calibrated_arm(name, trained) for name in calibrated})
+
+
+def _begun(runs: pd.DataFrame, case: str) -> tuple[pd.Timestamp, str]:
+    """Return when the first run of a case began, and its name."""
+    start = pd.to_datetime(runs.loc[runs["case"] == case, "started_at"], utc=True).min()
+    return pd.Timestamp.max.tz_localize("UTC") if pd.isna(start) else start, case
+
+
+def _belongs(runs: pd.DataFrame, case: str) -> "pd.Series[bool]":
+    """Return which runs of a workload are of a case, or calibrations measured under its settings."""
+    own = runs["case"] == case
+    known = {*runs.loc[own, _COST].fillna(-1).itertuples(index=False, name=None)}
+    fits = pd.Series([row in known for row in runs[_COST].fillna(-1).itertuples(index=False, name=None)], runs.index)
+    return own | ((runs["purpose"] == "calibrate") & (runs["case"] == "") & fits.astype(bool))
 
 
 def _first(values: pd.Series) -> Any:

@@ -3,6 +3,9 @@
 How lost runs count: a race run that diverged, ran out of memory or failed has no finite metric. It is counted and it
 loses: arms are ordered by the number of runs they lost first, by mean metric after, and an arm that lost a run is not
 tested against others, because its remaining seeds are a selection.
+
+A control is an arm that races once more under another name. It is shown and competes with none: it is tested against
+its arm alone, uncorrected, and what is resolved there is a fault of the experiment.
 """
 
 import math
@@ -12,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats, text
-from reports.frames import Frames, Metric, base_arm, metric_of, race_runs
+from reports.frames import TOLD, Frames, Metric, base_arm, metric_of, race_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,12 @@ class Standing:
     @property
     def base(self) -> str:
         """The arm that it is an entry of: ``adam`` of ``adam (default)``."""
-        return base_arm(self.arm) if self.source in {"default", "transferred"} else self.arm
+        return base_arm(self.arm) if self.source in TOLD else self.arm
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is an arm once more, and no competitor."""
+        return self.source == "control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +64,55 @@ class Race:
     Args:
         metric: The workload's metric.
         standings: Arms in order: fewest lost runs, then best mean.
-        comparisons: All pairs by test metric; ``first`` stands above ``second``.
+        comparisons: All pairs of competitors by test metric; ``first`` stands above ``second``.
         loss_comparisons: All pairs by test loss, in the same order; a table, and a Holm correction, of its own.
+        controls: Each arm that raced twice against its control, by test metric.
     """
 
     metric: Metric
     standings: tuple[Standing, ...]
     comparisons: tuple[stats.Comparison, ...]
     loss_comparisons: tuple[stats.Comparison, ...]
+    controls: tuple[stats.Comparison, ...] = ()
+
+    @property
+    def competitors(self) -> tuple[Standing, ...]:
+        """The arms without the controls."""
+        return tuple(standing for standing in self.standings if not standing.is_control)
 
     @property
     def complete(self) -> tuple[Standing, ...]:
-        """The arms that lost no run: the ones that can be tested."""
-        return tuple(standing for standing in self.standings if not standing.num_lost)
+        """The competitors that lost no run: the ones that can be tested."""
+        return tuple(standing for standing in self.competitors if not standing.num_lost)
+
+    def against_best(self) -> dict[str, str]:
+        """Return by arm its verdict against the best competitor; a control's is that against its own arm."""
+        best = self.competitors[0].arm if self.competitors else ""
+        found = {c.second: verdict(c) for c in self.comparisons if c.first == best}
+        control = {c.second: f"control of {c.first}: {verdict(c)}" for c in self.controls}
+        return {best: "best mean"} | found | control
 
 
 def verdict(comparison: stats.Comparison) -> str:
     """Return whether a pair is resolved, in the words of the tables."""
-    if comparison.excluded:
+    return outcome(comparison.p_holm, excluded=comparison.excluded)
+
+
+def outcome(p_holm: float, *, excluded: bool = False) -> str:
+    """Return whether a corrected p-value resolves, in the words of the tables.
+
+    Args:
+        p_holm: NaN where nothing was tested.
+        excluded: Whether that is because runs were lost.
+
+    Returns:
+        ``resolved``, ``not resolved`` or ``not tested: …``.
+    """
+    if excluded:
         return "not tested: lost runs"
-    if not math.isfinite(comparison.p_holm):
+    if not math.isfinite(p_holm):
         return "not tested: fewer than two common seeds"
-    return "resolved" if comparison.resolved else "not resolved"
+    return "resolved" if p_holm < stats.ALPHA else "not resolved"
 
 
 def time_to_target(standing: Standing) -> str:
@@ -91,26 +126,42 @@ def race(frames: Frames) -> Race:
     """Return the standings and comparisons of the race runs.
 
     Args:
-        frames: Prepared frames of one workload.
+        frames: Prepared frames of one part of a study.
 
     Returns:
         Empty standings if there are no race runs.
     """
     runs, metric, order = race_runs(frames), metric_of(frames), standings(frames)
-    arms = [standing.arm for standing in order]
+    arms = [standing.arm for standing in order if not standing.is_control]
+    twice = [(s.base, s.arm) for s in order if s.is_control and s.base in arms]
     lost = [standing.arm for standing in order if standing.num_lost]
+    pairs = (stats.compare_all(by_seed(runs, "test_metric", [*pair]), sign=metric.sign, exclude=lost) for pair in twice)
     return Race(
         metric,
         order,
         tuple(stats.compare_all(by_seed(runs, "test_metric", arms), sign=metric.sign, exclude=lost)),
         tuple(stats.compare_all(by_seed(runs, "test_loss", arms), sign=-1, exclude=lost)),
+        tuple(pair for (pair,) in pairs),
     )
 
 
 def standings(frames: Frames) -> tuple[Standing, ...]:
-    """Return the arms of the race in order: fewest lost runs, then best mean."""
-    sign = metric_of(frames).sign
-    found = [_standing(str(arm), group) for arm, group in race_runs(frames).groupby("arm")]
+    """Return the arms of the race in order: fewest lost runs, then best mean.
+
+    Args:
+        frames: Prepared frames of one part of a study.
+
+    Returns:
+        One an arm.
+
+    Raises:
+        ValueError: If the runs are of several workloads or cases, which no mean may mix.
+    """
+    runs, sign = race_runs(frames), metric_of(frames).sign
+    mixed = runs[["workload", "case"]].drop_duplicates()
+    if len(mixed) > 1:
+        raise ValueError(f"a race has one workload and one case, but got {mixed.to_numpy().tolist()}")
+    found = [_standing(str(arm), group) for arm, group in runs.groupby("arm")]
     return tuple(sorted(found, key=lambda s: (s.num_lost, -sign * s.metric.mean if s.metric.n else math.inf)))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reports import text
+from reports.answers.placebo import Gain, gains
 from reports.costs import costs
 from reports.distrust import cautions
 from reports.frames import Frames, is_tuning_only, metric_of
@@ -67,7 +68,7 @@ def summary_of(frames: Frames, result: Race, searches: tuple[Search, ...], plann
     return Summary(
         winner,
         _tuning_headline(frames, searches) if is_tuning_only(frames) else _headline(result, winner),
-        tuple(_results(result)),
+        (*_results(result), *map(_curvature, (gain for gain in gains(frames) if gain.placebo))),
         tuple(costs(frames, result, searches)),
         tuple(cautions(frames, result, searches, planned)),
     )
@@ -118,11 +119,11 @@ def _headline(result: Race, winner: str | None) -> str:
     others = len(result.complete) - 1
     if winner:
         against = "the other arm" if others == 1 else f"each of the {others} other arms"
-        lost = " that lost no run" if len(result.complete) < len(result.standings) else ""
+        lost = " that lost no run" if len(result.complete) < len(result.competitors) else ""
         return f"{winner} wins: {score}, resolved against {against}{lost}.{shortfall}"
     if not others:
         reason = (
-            "is the only arm in the race" if len(result.standings) == 1 else "is the only arm that lost no race run"
+            "is the only arm in the race" if len(result.competitors) == 1 else "is the only arm that lost no race run"
         )
         return f"No winner: {leader.arm} {reason}, so there is nothing to test it against ({score}).{shortfall}"
     return (
@@ -147,6 +148,24 @@ def _results(result: Race) -> Iterator[str]:
             )
     yield from _loss_line(result)
     yield from _time_line(result)
+    for control in result.controls:
+        yield f"Control: {control.first} against itself, raced twice: {_seen(control, result)}."
+
+
+def _curvature(gain: Gain) -> str:
+    """Return how much of an arm's gain over SGD is left when its placebo's is taken away."""
+    assert gain.over_placebo is not None
+    over_sgd, over_placebo = (
+        f"{text.difference(each.estimate.mean)} ({each.verdict})" for each in (gain.over_baseline, gain.over_placebo)
+    )
+    line = f"{gain.arm}, gain in the test metric: {over_sgd} over tuned SGD; {over_placebo} over its placebo, SGD by "
+    line += "the same steps without the curvature"
+    return line + (f": {gain.share_left:.0%} of the gain is left." if math.isfinite(gain.share_left) else ".")
+
+
+def _seen(comparison: Comparison, result: Race) -> str:
+    """Return a verdict with the difference seen."""
+    return f"{verdict(comparison)} ({text.difference(comparison.difference)} in mean test {result.metric.name})"
 
 
 def _comparison_line(comparison: Comparison, result: Race) -> str:

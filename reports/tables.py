@@ -31,15 +31,14 @@ class Table:
 
 def leaderboard(result: Race) -> Table:
     """Return the standings, with whether each arm is resolved against the best one."""
-    best = result.standings[0].arm if result.standings else ""
-    pairs = {c.second: verdict(c) for c in result.comparisons if c.first == best}
+    verdicts = result.against_best()
     has_tuning = any(math.isfinite(s.num_tuning_trials) for s in result.standings)
     rows = (
         (
             s.arm,
             text.estimate(s.metric),
             text.interval(s.metric),
-            "best mean" if s.arm == best else pairs[s.arm],
+            verdicts.get(s.arm, text.NOTHING),
             text.estimate(s.loss),
             time_to_target(s),
             f"{s.num_runs - s.num_lost} of {s.num_runs}",
@@ -57,7 +56,8 @@ def leaderboard(result: Race) -> Table:
         _sources(result)
         + f"Mean ± standard deviation over seeds; {name}: {result.metric.good}. The order says nothing where the table "
         "says “not resolved”. A lost run (diverged, out of memory, failed) is counted and loses: arms that lost "
-        "runs stand below those that did not, and are not tested.",
+        "runs stand below those that did not, and are not tested."
+        + (" A control competes with no arm but the one that it is." if result.controls else ""),
     )
 
 
@@ -209,6 +209,8 @@ def _sources(result: Race) -> str:
     meanings = {
         "default": "“(default)”: with the optimizer's own default values, not tuned",
         "transferred": "“(transferred)”: with the winner of the sweep on another workload",
+        "placebo": "“(placebo)”: SGD by the same steps without the curvature",
+        "control": "“(control)”: the same arm once more",
     }
     found = [meaning for source, meaning in meanings.items() if source in {s.source for s in result.standings}]
     return f"{'; '.join(found)}; else with the winner of the arm's own sweep here. " if found else ""

@@ -42,11 +42,11 @@ DEFAULTS = {
 class TableSet:
     """What ``suite.results.load`` returns, from lists of rows."""
 
-    def __init__(self, runs=(), epochs=(), steps=(), metrics=()):
-        self.runs, self.epochs, self.steps, self.metrics = (
-            pd.DataFrame(list(rows), columns=_columns(name, rows))
-            for name, rows in (("runs", runs), ("epochs", epochs), ("steps", steps), ("metrics", metrics))
-        )
+    def __init__(self, **rows):
+        for name in TABLES:
+            found = list(rows.pop(name, ()))
+            setattr(self, name, pd.DataFrame(found, columns=_columns(name, found)))
+        assert not rows, f"no such table: {[*rows]}"
 
 
 def _columns(table, rows):
@@ -72,6 +72,29 @@ def race_of(scores: dict[str, list[float | None]], **fields: Any) -> list[dict[s
         )
         for arm, values in scores.items()
         for seed, score in enumerate(values)
+    ]
+
+
+def case_of(case: str, scores: dict[str, list[float | None]], **fields: Any) -> list[dict[str, Any]]:
+    """Return race rows of one case; what a name has in brackets is its source."""
+    rows = race_of(scores, case=case, **fields)
+    for row in rows:
+        row["run_id"] = f"{case}/{row['run_id']}"
+        row.setdefault("source", row["arm"].partition("(")[2].rstrip(")") or "fixed")
+    return rows
+
+
+def metrics_of(run_id: str, values: dict[str, float], step: int = 1) -> list[dict[str, Any]]:
+    """Return rows of metrics of one run at one step."""
+    return [{"run_id": run_id, "attempt": 1, "step": step, "name": n, "value": v} for n, v in values.items()]
+
+
+def array_of(run_id: str, name: str, values: Any, step: int = 1) -> list[dict[str, Any]]:
+    """Return rows of arrays: one array of one or two dimensions of one run at one step."""
+    entries = np.atleast_2d(np.asarray(values, dtype="float64").T).T
+    return [
+        {"run_id": run_id, "attempt": 1, "step": step, "name": name, "row": i, "column": j, "value": value}
+        for (i, j), value in np.ndenumerate(entries)
     ]
 
 
@@ -234,3 +257,29 @@ def spread_of(arm: str, run_id: str, num_steps: int) -> list[dict[str, Any]]:
 
 def on_grid(accuracy: float) -> float:
     return round(min(1.0, accuracy) * TEST_SAMPLES) / TEST_SAMPLES
+
+
+def cases(*, num_cases: int = 3, num_seeds: int = 3) -> TableSet:
+    """Return a race in several cases with a control, a placebo and a lost run, and a profile of each arm."""
+    rng = np.random.default_rng(5)
+    arms = ["sgd", "sgd (control)", "adam", "adafisher_released", "adafisher_released (placebo)"]
+    runs: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    metrics: list[dict[str, Any]] = []
+    for place in range(num_cases):
+        case = "base" if place == 0 else f"lr x{10.0**-place:g}"
+        for arm in arms:
+            kind = arm.partition(" ")[0]
+            row = run(f"{case}/{arm}-p", **common(kind, arm), purpose="profile", case=case, num_workers=1)
+            runs.append(row)
+            parts = {"data": 1e-4, "forward": 1e-3, "backward": 2e-3, "factors": 4e-4, "step": 5e-4, "communication": 0}
+            metrics += metrics_of(row["run_id"], {f"profile/{name}_s": value for name, value in parts.items()})
+            for seed in range(100, 100 + num_seeds):
+                row, curve = _race(kind, arm, seed, rng)
+                row |= {"run_id": f"{case}/{row['run_id']}", "case": case, "lr": 10.0**-place, "num_workers": 1}
+                row |= {"source": arm.partition("(")[2].rstrip(")") or "fixed"}
+                if (case, arm, seed) == ("base", "adam", 100):
+                    row |= {"status": "diverged", "test_metric": None, "test_loss": None}
+                runs.append(row)
+                epochs += [point | {"run_id": row["run_id"]} for point in curve]
+    return TableSet(runs=runs, epochs=epochs, metrics=metrics)

@@ -4,16 +4,18 @@ import pytest
 
 from reports.frames import (
     base_arm,
-    by_workload,
     calibrations,
     is_tuning_only,
     metric_of,
+    parts,
     prepare,
     race_runs,
     tune_runs,
 )
 from tests.reports.searches import pruned, searched
 from tests.reports.synthetic import TableSet, frames_of, race_of, run
+
+LONG = ("metrics", "arrays")
 
 
 def test_only_the_last_attempt_counts():
@@ -64,7 +66,9 @@ def test_metric_without_a_target_is_always_met():
 
 def test_workloads_keep_the_arms_of_the_study():
     frames = frames_of(runs=[run("a", arm="adam"), run("b", arm="sgd", workload="iris")])
-    assert [(name, part.arms, len(part.runs)) for name, part in by_workload(frames)] == [
+    assert [
+        (name, part.arms, len(part.runs)) for name, part in ((part.workload, part.frames) for part in parts(frames))
+    ] == [
         ("digits", ("adam", "sgd"), 1),
         ("iris", ("adam", "sgd"), 1),
     ]
@@ -90,7 +94,9 @@ def test_only_a_trial_that_ran_to_its_end_has_a_score(status, is_lost):
 def test_the_workload_with_the_race_comes_first():
     trials = [row | {"workload": "digits"} for row in searched("sgd", [({"lr": 0.1}, 0.9)])]
     frames = frames_of(runs=[pruned(*trials, 0.9), run("r", workload="iris")])
-    assert [(name, is_tuning_only(part)) for name, part in by_workload(frames)] == [("iris", False), ("digits", True)]
+    assert [
+        (name, is_tuning_only(part)) for name, part in ((part.workload, part.frames) for part in parts(frames))
+    ] == [("iris", False), ("digits", True)]
 
 
 def test_cost_variants_count_as_their_arm():
@@ -99,6 +105,58 @@ def test_cost_variants_count_as_their_arm():
     assert frames_of(runs=runs).arms == ("adam", "sgd foreach=True")
 
 
-@pytest.mark.parametrize(("arm", "base"), [("a (default)", "a"), ("a (transferred)", "a"), ("a (mine)", "a (mine)")])
+@pytest.mark.parametrize(
+    ("arm", "base"),
+    [
+        *((f"a ({source})", "a") for source in ("default", "transferred", "placebo", "control")),
+        ("a (mine)", "a (mine)"),
+    ],
+)
 def test_base_arm(arm, base):
     assert base_arm(arm) == base
+
+
+def test_a_part_a_case_in_the_order_they_were_begun():
+    starts = {"late": "2026-01-02T00:00:00Z", "early": "2026-01-01T00:00:00Z", "never": None}
+    runs = [run(case, case=case, started_at=start, num_workers=2) for case, start in starts.items()]
+    found = list(parts(frames_of(runs=runs)))
+    assert [(part.workload, part.case, part.frames.runs["run_id"].tolist()) for part in found] == [
+        ("digits", case, [case]) for case in ("early", "late", "never")
+    ]
+
+
+def test_a_calibration_belongs_to_the_cases_that_it_was_measured_for():
+    runs = [
+        run("wide", case="wide", batch_size=128),
+        run("narrow", case="narrow"),
+        run("again", case="again"),
+        run("c64", purpose="calibrate", batch_size=64),
+        run("c128", purpose="calibrate", batch_size=128),
+    ]
+    found = {part.case: set(part.frames.runs["run_id"]) for part in parts(frames_of(runs=runs))}
+    assert found == {"wide": {"wide", "c128"}, "narrow": {"narrow", "c64"}, "again": {"again", "c64"}}
+
+
+def test_the_sweep_of_a_race_with_cases_is_a_part_of_its_own():
+    runs = [run("t", purpose="tune", val_metric=0.9), run("a", case="a"), run("b", case="b")]
+    found = {part.case: part.frames.runs["run_id"].tolist() for part in parts(frames_of(runs=runs))}
+    assert found == {"": ["t"], "a": ["a"], "b": ["b"]}
+
+
+def test_what_serves_others_makes_no_part_unless_it_is_all():
+    serving = [run("p", purpose="pretrain", workload="iris"), run("f", purpose="profile", case="other")]
+    assert [part.workload for part in parts(frames_of(runs=[*serving, run("r")]))] == ["digits"]
+    assert [part.workload for part in parts(frames_of(runs=serving))] == ["digits", "iris"]
+
+
+@pytest.mark.parametrize("purpose", ["calibrate", "profile", "pretrain", "tune"])
+def test_only_races_and_single_runs_rank_arms(purpose):
+    frames = frames_of(runs=[run("a", purpose=purpose, test_metric=0.9), run("b", purpose="single", test_metric=0.8)])
+    assert race_runs(frames)["run_id"].tolist() == ["b"]
+
+
+def test_a_part_keeps_its_rows_of_the_long_tables():
+    tables = {name: [{"run_id": run_id, "attempt": 1, "step": 1, "name": "x"} for run_id in "ab"] for name in LONG}
+    frames = frames_of(runs=[run("a", case="a"), run("b", case="b")], **tables)
+    first = next(parts(frames)).frames
+    assert all(getattr(first, name)["run_id"].tolist() == ["a"] for name in LONG)

@@ -3,11 +3,12 @@ import re
 
 import pytest
 
+from reports.answers import REGISTRY
 from reports.figures import FIGURES
 from reports.page import render
 from reports.provenance import provenance
 from tests.reports.searches import entries, searched
-from tests.reports.synthetic import TableSet, frames_of, race_of, run, study
+from tests.reports.synthetic import TableSet, cases, frames_of, race_of, run, study
 
 MAX_BYTES = 8_000_000
 NASTY = "<script>alert(1)</script> \"quoted\" & <b>'bold'</b>"
@@ -106,3 +107,47 @@ def test_provenance_lists_all_values_of_a_fact():
     assert facts["commit"] == "aaa; bbb"
     assert facts["versions.torch"] == "2.9"
     assert facts["Workers"] == "2"
+
+
+def test_a_part_a_case_with_its_controls_and_placebos():
+    page = own(render(cases(num_cases=2), title="Cases"))
+    first, second = page.index("Workload digits, case base</h2>"), page.index("Workload digits, case lr x0.1</h2>")
+    assert first < second and page.count('class="plot"') == 2 * len(FIGURES)
+    assert "control of sgd: not resolved" in page[first:second]
+    assert "over its placebo, SGD by the same steps without the curvature" in page[first:second]
+    assert "1 of 15 race runs diverged" in page[first:second] and "diverged: adam" not in page[second:]
+
+
+def test_many_parts_have_no_figures_and_are_folded_up():
+    html = render(cases(num_cases=7), title="Cases")
+    assert html.count("<details>") == html.count("</details>") == 7
+    assert 'class="plot"' not in html and "plotly.js v" not in html and "newPlot" not in html
+    assert html.count("Leaderboard</h2>") == 7 and len(html) < 300_000
+
+
+def test_answers_come_first_and_are_escaped():
+    names = {"adam": NASTY, "adafisher": "adafisher"}
+    page = own(render(study(num_trials=2, rename=names), title="Answers", answers=["standings", "memory"]))
+    start = page.index("<h2>Standings</h2>")
+    assert start < page.index("<h2>Memory</h2>") < page.index("Leaderboard</h2>")
+    assert REGISTRY["standings"].question in page and "In all rows: workload digits" in page
+    assert "&lt;script&gt;alert(1)" in page[start : page.index("<h2>Memory</h2>")] and "<script>alert" not in page
+    assert "Nothing yet." in page[page.index("<h2>Memory</h2>") :]
+
+
+def test_a_long_answer_is_cut_and_says_so(monkeypatch):
+    monkeypatch.setattr("reports.page.MAX_ROWS", 3)
+    page = own(render(cases(num_cases=7), title="Long", answers=["sensitivity"]))
+    answer = page[page.index("<h2>Sensitivity") : page.index("Workload digits")]
+    assert answer.count("<tr>") == 1 + 3 and "The first 3 of 40 rows" in answer
+
+
+@pytest.mark.parametrize("answer", REGISTRY)
+@pytest.mark.parametrize("tables", [TableSet(), TableSet(runs=race_of({"sgd": [None]}))], ids=["empty", "all lost"])
+def test_every_answer_is_printed_of_what_little_there_is(answer, tables):
+    assert REGISTRY[answer].title in render(tables, title="Little", answers=[answer])
+
+
+def test_an_unknown_answer_is_refused():
+    with pytest.raises(ValueError, match="unknown answer 'x'"):
+        render(TableSet(), title="Unknown", answers=["x"])

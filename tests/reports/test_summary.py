@@ -5,7 +5,7 @@ import pytest
 from reports.race import race
 from reports.summary import summarize
 from reports.sweep import sweep
-from tests.reports.synthetic import frames_of, race_of, run, tune_of
+from tests.reports.synthetic import case_of, frames_of, race_of, run, tune_of
 
 CLEAR = {"sgd": [0.90, 0.91, 0.905, 0.902], "adam": [0.961, 0.970, 0.966, 0.962]}
 NOISY = {"sgd": [0.96, 0.97, 0.98], "adam": [0.98, 0.96, 0.975]}
@@ -174,3 +174,41 @@ def test_of_equal_trials_the_lower_loss_is_the_one_that_races():
     ]
     (search,) = sweep(frames_of(runs=runs))
     assert (search.best_trial, search.hyperparameters) == (1, {"lr": 0.1})
+
+
+def test_a_control_competes_with_no_arm_but_its_own():
+    summary = summarize(frames_of(runs=case_of("", {**CLEAR, "adam (control)": [0.97, 0.96, 0.966, 0.962]})))
+    assert summary.winner == "adam"
+    assert summary.headline.startswith("adam wins") and "the other arm" in summary.headline
+    assert has(summary.results, "Control: adam against itself, raced twice: not resolved")
+    assert not has(summary.cautions, "told apart") and not has(summary.results, "adam (control): ")
+
+
+def test_a_control_that_wins_is_not_the_leader():
+    result = race(frames_of(runs=case_of("", {**CLEAR, "adam (control)": [0.99, 0.99, 0.99, 0.99]})))
+    assert [standing.arm for standing in result.standings] == ["adam (control)", "adam", "sgd"]
+    assert [standing.arm for standing in result.complete] == ["adam", "sgd"]
+    assert result.against_best() == {
+        "adam": "best mean",
+        "sgd": "resolved",
+        "adam (control)": "control of adam: resolved",
+    }
+
+
+def test_a_control_that_differs_from_its_arm_is_a_fault_of_the_experiment():
+    runs = case_of("", {**CLEAR, "adam (control)": [score - 0.01 for score in (0.9601, 0.970, 0.966, 0.9625)]})
+    assert has(summarize(frames_of(runs=runs)).cautions, "adam raced twice, and the two are told apart (+0.01")
+
+
+def test_how_much_of_the_gain_a_placebo_leaves():
+    placebo = [0.960, 0.9695, 0.9655, 0.961]
+    summary = summarize(frames_of(runs=case_of("", {**CLEAR, "adam (placebo)": placebo})))
+    assert has(summary.results, "adam, gain in the test metric: +0.06 (resolved) over tuned SGD", "over its placebo")
+    assert has(summary.results, ": 1% of the gain is left.")
+    assert not has(summary_of(CLEAR).results, "placebo")
+
+
+def test_cases_are_never_averaged_together():
+    runs = case_of("a", {"sgd": [0.9]}) + case_of("b", {"sgd": [0.1]})
+    with pytest.raises(ValueError, match="a race has one workload and one case"):
+        race(frames_of(runs=runs))
