@@ -7,7 +7,7 @@ from suite.study import Study, Tuning
 SPACE = {
     "lr": Categorical(choices=(1e-4, 1e-3, 1e-2, 1e-1)),
     "damping": Categorical(choices=(1e-4, 1e-3, 1e-2, 1e-1)),
-    "gamma": Categorical(choices=(0.01, 0.2, 0.8, 0.99)),
+    "gamma": Categorical(choices=(0.2, 0.8, 0.99)),
 }
 FINE_SPACE = {
     "lr": Categorical(choices=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
@@ -30,7 +30,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(SPACE),
     batch_size=64,
-    tune=Tuning(num_trials=64, sampler="grid", budget=Budget(kind="wall_clock", amount=3)),
+    tune=Tuning(num_trials=48, sampler="grid", budget=Budget(kind="wall_clock", amount=3)),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

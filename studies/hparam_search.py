@@ -10,10 +10,8 @@ STUDY = Study(
     workload="digits",
     arms=tuple(Arm(name=name, optimizer=name) for name in REGISTRY),
     batch_size=64,
-    tune=Tuning(num_trials=12, budget=Budget(kind="wall_clock", amount=3)),
-    race=Race(
-        seeds=(1, 2, 3), sources=("winner", "default"), num_workers=2, budget=Budget(kind="wall_clock", amount=4)
-    ),
+    tune=Tuning(num_trials=8, budget=Budget(kind="wall_clock", amount=3)),
+    race=Race(seeds=(1, 2, 3), sources=("winner", "default"), budget=Budget(kind="wall_clock", amount=3.5)),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

@@ -18,8 +18,7 @@ STUDY = Study(
     race=Race(
         seeds=(1, 2, 3),
         sources=("winner", "default", "transferred"),
-        num_workers=2,
-        budget=Budget(kind="wall_clock", amount=4),
+        budget=Budget(kind="wall_clock", amount=3.5),
     ),
     paper={
         "workload": "cifar100_resnet18",

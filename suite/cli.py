@@ -8,13 +8,13 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from suite import __version__
 from suite.errors import UsageError, known
+from suite.parser import build_parser
 
 if TYPE_CHECKING:
     from suite.results import Store
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STUDY = "digits"
 REPORT = "report.html"
+SCALES = ("quick", "paper")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         Exit code: 0, 1 if a single training failed, 2 for what cannot be done as asked, 130 if interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser(COMMANDS, DEFAULT_STUDY).parse_args(argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # behind ours: a user's own package.module:SPEC
     try:
@@ -48,67 +49,6 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code or 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"fisherbench: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="fisherbench", description="Benchmark optimizers under equal wall-clock budgets.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.set_defaults(command=command)
-        return sub
-
-    for name, command, text in (
-        ("sweep", _sweep, "tune every arm, race the winners, write the report"),
-        ("race", _race, "race with the stored winners or with given hyperparameters, write the report"),
-        ("run", _run, "do a whole study, or one training with --workload and --optimizer"),
-    ):
-        sub = add(name, command, text)
-        sub.add_argument(
-            "study", nargs="?", help=f"name of a study, or path of a file with a STUDY (default: {DEFAULT_STUDY})"
-        )
-        sub.add_argument("--scale", default="quick", help="quick or paper (default: quick)")
-        sub.add_argument(
-            "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. race.seeds=1,2,3"
-        )
-        sub.add_argument("--results", help="directory or URI of the results (default: results/<study>)")
-        sub.add_argument("--dry-run", action="store_true", help="say what would run and what it would cost")
-        sub.add_argument("--retry", metavar="STATUS", help="do runs again that ended so: failed (out of memory too)")
-        if name == "race":
-            sub.add_argument(
-                "--given", action="append", default=[], metavar="ARM.FIELD=VALUE", help="a hyperparameter of an arm"
-            )
-        if name == "run":
-            sub.add_argument("--workload", help="name, or package.module:SPEC")
-            sub.add_argument("--optimizer", help="name, package.module.Class, or package.module:SPEC")
-            sub.add_argument("--given", action="append", default=[], metavar="FIELD=VALUE", help="a hyperparameter")
-            sub.add_argument(
-                "--budget", default="5 epochs", help="e.g. 12s, '5 epochs', '300 steps' (default: 5 epochs)"
-            )
-            sub.add_argument("--seed", type=int, default=0)
-            sub.add_argument("--workers", type=int, default=1)
-            sub.add_argument("--threads", type=int, default=1, help="CPU threads of each worker (default: 1)")
-            sub.add_argument("--batch-size", type=int, help="samples a step (default: the workload's own)")
-    sub = add("report", _report, "write the HTML report of stored results")
-    sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
-    sub = add("query", _query, "print stored results as a table")
-    sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
-    sub.add_argument("--table", default="runs", help="runs, epochs, steps or metrics (default: runs)")
-    sub.add_argument("--where", help="a pandas query, e.g. \"purpose == 'race' and test_metric > 0.9\"")
-    sub.add_argument("--columns", help="comma-separated (default: all)")
-    sub.add_argument("--format", default="table", help="table, csv or json (default: table)")
-    add("list", _list, "list studies, workloads and optimizers")
-    add("doctor", _doctor, "say whether this machine can run it")
-    return parser
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
@@ -132,6 +72,8 @@ def _race(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.all:
+        return _run_all(arguments)
     if not arguments.workload and not arguments.optimizer:
         _conduct(_study(arguments), arguments)
         return 0
@@ -140,8 +82,38 @@ def _run(arguments: argparse.Namespace) -> int:
     return _train_once(arguments)
 
 
+def _run_all(arguments: argparse.Namespace) -> int:
+    """Do every registered study; one that cannot be done keeps no other from it."""
+    from studies import REGISTRY
+    from suite.execution.session import OneSession
+
+    if arguments.study or arguments.workload or arguments.optimizer or arguments.set:
+        raise UsageError("--all does every study as it is declared; it goes with no study, training or --set")
+    if arguments.scale not in SCALES:
+        raise UsageError(known("scale", arguments.scale, SCALES))
+    problems: list[str] = []
+    with OneSession() as session:
+        for name, study in REGISTRY.items():
+            if arguments.scale == "paper" and study.paper is None:
+                print(f"{name}: has no scale 'paper'", flush=True)
+                continue
+            place = f"{arguments.results}/{name}" if arguments.results else None
+            own = argparse.Namespace(**{**vars(arguments), "study": name, "results": place})
+            try:
+                _conduct(_study(own), own)
+            except UsageError as error:
+                problems.append(name)
+                print(f"fisherbench: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+                session.close()
+            print(flush=True)
+    if problems:
+        raise UsageError(f"{len(problems)} of {len(REGISTRY)} studies could not be done: {', '.join(problems)}")
+    return 0
+
+
 def _study(arguments: argparse.Namespace) -> "Study":
     """Return the study that was asked for, at its scale and with its overrides."""
+    from reports.answers import REGISTRY as ANSWERS
     from studies import REGISTRY
     from suite.override import override
     from suite.study import Study
@@ -158,6 +130,9 @@ def _study(arguments: argparse.Namespace) -> "Study":
     study = study.at_scale(arguments.scale)
     for assignment in arguments.set:
         study = override(study, assignment)
+    for answer in study.answers:
+        if answer not in ANSWERS:
+            raise UsageError(known("answer", answer, ANSWERS))
     return study
 
 
@@ -221,10 +196,12 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
     from suite.execution.cost import estimate
     from suite.results import Store
 
-    check(study)
+    if arguments.dry_run:
+        os.environ["FISHERBENCH_OFFLINE"] = "1"  # nothing is downloaded to say what would be
+    check(study, needs_data=not arguments.dry_run)
     retry = _retried(arguments)
     store = None if arguments.dry_run else Store(_place(study, arguments), study.name)
-    print("\n".join(estimate(study, stages)), flush=True)
+    print("\n".join(estimate(study, stages, on_gpu=arguments.scale == "paper")), flush=True)
     if store is None:
         return
     has_news = conduct(study, store, _say, stages=stages, retry=retry)
@@ -235,7 +212,7 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
 
 def _retried(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the statuses of runs that are to be done again."""
-    from suite.execution.execute import FAILURES
+    from suite.execution.failures import FAILURES
 
     if arguments.retry not in {None, "failed"}:
         raise UsageError(known("status to retry", arguments.retry, ["failed"]))
@@ -280,14 +257,26 @@ def _train_once(arguments: argparse.Namespace) -> int:
 
 
 def _write_report(store: "Store") -> None:
+    """Write the page of stored results, and the plain tables that answer the study's question."""
+    from reports.answers import REGISTRY
+    from reports.answers.write import csv_of, markdown_of
+    from reports.frames import prepare
     from reports.page import render
 
     plan, results = store.read_plan(), store.load()
+    planned = results.only(plan["run_ids"]) if plan else results
+    answers = [name for name in plan.get("study", {}).get("answers", ()) if name in REGISTRY]
+    frames = prepare(planned)
+    tables = [(REGISTRY[name], REGISTRY[name].table(frames)) for name in answers]
+    for answer, table in tables:
+        store.folder.write(f"answers/{answer.name}.csv", csv_of(table).encode())
+    store.folder.write("answers/answers.md", markdown_of(tables).encode())
     page = render(
-        results.only(plan["run_ids"]) if plan else results,
+        planned,
         title=plan.get("question", store.study),
         planned=len(plan["run_ids"]) if plan else None,
         provenance=plan.get("study"),
+        answers=answers,
     )
     store.folder.write(REPORT, page.encode())
 
@@ -347,3 +336,25 @@ def _doctor(_: argparse.Namespace) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _memory(arguments: argparse.Namespace) -> None:
+    from suite.execution.ledgers import foresee
+
+    given = _values(arguments.given)
+    lines = foresee(
+        arguments.workload, arguments.optimizer, given, arguments.batch_size, arguments.device, arguments.card
+    )
+    print("\n".join(lines))
+
+
+COMMANDS = {
+    "sweep": _sweep,
+    "race": _race,
+    "run": _run,
+    "report": _report,
+    "query": _query,
+    "memory": _memory,
+    "list": _list,
+    "doctor": _doctor,
+}

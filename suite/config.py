@@ -13,13 +13,22 @@ from typing import Any, Literal, Self
 from optimizers import Categorical, Float
 from suite.errors import UsageError
 
-Purpose = Literal["tune", "race", "calibrate", "single"]
-Source = Literal["sampled", "winner", "default", "transferred", "fixed"]
+Purpose = Literal["tune", "race", "calibrate", "profile", "pretrain", "single"]
+Source = Literal["sampled", "winner", "default", "transferred", "fixed", "placebo", "control"]
+Isolation = Literal["shared", "machine", "process"]
+TOLD = ("default", "transferred", "placebo", "control")  # sources that are part of what an entry is called
 
 # One generation of identities: raising it makes every planned run a new one. Fields of Run that were added later count
 # only where they are not what they were before they could be chosen, so that stored runs keep their identity.
 IDENTITY_VERSION = 1
-_ADDED_LATER = {"pruner": None, "gpus_per_worker": 1.0}
+_ADDED_LATER = {
+    "pruner": None,
+    "gpus_per_worker": 1.0,
+    "case": "",
+    "initial_weights": None,
+    "isolation": "shared",
+    "diagnostics": (),
+}
 
 _BUDGET_UNITS = {
     "s": ("wall_clock", 1.0),
@@ -175,7 +184,9 @@ class Run:
         budget: When it stops.
         batch_size: Samples a step over all workers.
         source: Where the hyperparameters come from: sampled by a sweep, the sweep's winner, the optimizer's defaults,
-            the winner on another workload, or fixed by the arm.
+            the winner on another workload, or fixed by the arm. A ``placebo`` takes the steps of its arm without the
+            curvature, a ``control`` is its arm once more.
+        case: Name of the conditions that tell it from others of the study; empty where all are alike.
         trial: Number within the sweep of this arm.
         sampler: What proposes the hyperparameters, where they are sampled.
         pruner: What may stop the run early, where something may.
@@ -187,6 +198,10 @@ class Run:
         sync_batchnorm: Whether BatchNorm takes its statistics over all workers.
         stop_at_target: Whether it ends at the first evaluation that meets the workload's target.
         data_version: What tells the workload's data from others of the same name; ``None`` where the name says it all.
+        initial_weights: Run id of the training whose weights it begins with; ``None``: random ones.
+        isolation: ``shared``: beside others, as many as there is room for; ``machine``: alone on its machine, so that
+            its times can be compared; ``process``: in a process of its own, so that its memory can.
+        diagnostics: What is measured while it trains, by name.
 
     Raises:
         UsageError: If a field breaks its rule.
@@ -211,6 +226,10 @@ class Run:
     sync_batchnorm: bool = False
     stop_at_target: bool = False
     data_version: str | None = None
+    case: str = ""
+    initial_weights: str | None = None
+    isolation: Isolation = "shared"
+    diagnostics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("num_workers", "num_threads", "batch_size"):
@@ -233,7 +252,7 @@ class Run:
     @property
     def label(self) -> str:
         """Name of what is compared: the arm, and where its hyperparameters come from if not from its own sweep."""
-        return f"{self.arm.name} ({self.source})" if self.source in {"default", "transferred"} else self.arm.name
+        return f"{self.arm.name} ({self.source})" if self.source in TOLD else self.arm.name
 
     @property
     def run_id(self) -> str:

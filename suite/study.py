@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from suite.config import Arm, Budget, Schedule
+from suite.config import Arm, Budget, Isolation, Schedule
 from suite.errors import UsageError, known
 
 Sampler = Literal["sobol", "random", "grid", "tpe", "gp"]
 Pruner = Literal["none", "asha", "median"]
 RaceSource = Literal["winner", "default", "transferred"]
 STAGES = ("tune", "race")
+TIMED_S = 2.0  # of steps that each of the two passes of a profile takes of each arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,61 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pretraining:
+    """A training whose weights others begin with: one for each seed, wherever names and shapes agree.
+
+    Args:
+        workload: Another workload, of a network that has layers in common.
+        arm: Trains it.
+        budget: In steps or epochs, or a live time.
+
+    Raises:
+        UsageError: If the budget is a calibrated time.
+    """
+
+    workload: str
+    arm: Arm
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        if self.budget.is_calibrated:
+            raise UsageError(f"a pretraining's budget is in steps or epochs, but got {str(self.budget)!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """Conditions under which all arms race, where a study compares several; what is ``None`` is as in the study.
+
+    Args:
+        name: As the tables call it.
+        workload: As in :class:`Study`.
+        batch_size: As in :class:`Study`; ``None`` with a workload of the case's own: that workload's.
+        budget: As in :class:`Race`.
+        schedule: As in :class:`Study`.
+        num_workers: As in :class:`Race`.
+        num_threads: As in :class:`Race`.
+        hyperparameters: Set in all arms that have them; the others do not race in this case.
+        multiplied: Likewise, by what factor the arm's own are multiplied.
+        pretraining: Where the weights come from; ``None``: they are random.
+        seeds: As in :class:`Race`.
+        arms: Those that race, by name, with the hyperparameters that each sets here; ``None``: all, as they are.
+    """
+
+    name: str
+    workload: str | None = None
+    batch_size: int | None = None
+    budget: Budget | None = None
+    schedule: Schedule | None = None
+    num_workers: int | None = None
+    num_threads: int | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    multiplied: Mapping[str, float] = field(default_factory=dict)
+    pretraining: Pretraining | None = None
+    seeds: tuple[int, ...] | None = None
+    arms: Mapping[str, Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Race:
     """The race of a study: each arm once for each seed, all with the same budget.
 
@@ -76,20 +132,32 @@ class Race:
         seeds: Fresh ones, that took no part in tuning; the same for every arm.
         sources: With which hyperparameters each arm races, where there is a sweep: those of its ``winner``, the
             optimizer's ``default``, and the winner ``transferred`` from the sweep's other workload.
+        placebos: Whether an arm whose optimizer has a placebo is joined by it.
+        control: Name of an arm that races twice, so that what the race tells apart can be judged: the A/A control.
+        cases: Conditions that differ; empty: all runs are alike.
         num_workers: Data-parallel workers of each run.
         num_threads: CPU threads of each worker.
         gpus_per_worker: As in :class:`~suite.config.Run`.
+        isolation: As in :class:`~suite.config.Run`.
+        diagnostics: As in :class:`~suite.config.Run`.
+        profile: Whether the parts of a step of each arm are timed as well, in each case, alone on the machine.
 
     Raises:
-        UsageError: If there are no seeds or sources, one comes twice, or a source is unknown.
+        UsageError: If there are no seeds or sources, one comes twice, a source is unknown, or two cases have one name.
     """
 
     budget: Budget
     seeds: tuple[int, ...] = (1, 2, 3)
     sources: tuple[RaceSource, ...] = ("winner",)
+    placebos: bool = False
+    control: str | None = None
+    cases: tuple[Case, ...] = ()
     num_workers: int = 1
     num_threads: int = 1
     gpus_per_worker: float = 1.0
+    isolation: Isolation = "shared"
+    diagnostics: tuple[str, ...] = ()
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -99,6 +167,11 @@ class Race:
         for source in self.sources:
             if source not in get_args(RaceSource):
                 raise UsageError(known("source", source, get_args(RaceSource)))
+        names = [case.name for case in self.cases]
+        if "" in names or len(set(names)) < len(names):
+            raise UsageError(f"the cases of a race need different names, but got {names}")
+        if self.isolation not in get_args(Isolation):
+            raise UsageError(known("isolation", self.isolation, get_args(Isolation)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +190,7 @@ class Study:
         splits: As in :class:`~suite.config.Run`.
         sync_batchnorm: As in :class:`~suite.config.Run`.
         stop_at_target: As in :class:`~suite.config.Run`.
+        answers: Plain tables that answer the question, by name.
         paper: Fields that differ at scale ``paper``; ``None``: there is no such scale.
 
     Raises:
@@ -134,6 +208,7 @@ class Study:
     splits: Literal["standard", "paper"] = "standard"
     sync_batchnorm: bool = False
     stop_at_target: bool = False
+    answers: tuple[str, ...] = ("standings",)
     paper: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -150,9 +225,20 @@ class Study:
             raise UsageError(f"race seeds must be fresh, but {self.tune.seed} is the seed of the sweep")
         if self.race and "transferred" in self.race.sources and (self.tune is None or self.tune.transfer_from is None):
             raise UsageError("a winner is transferred from another workload; name it with tune.transfer_from=…")
-        for budget in [part.budget for part in (self.tune, self.race) if part]:
-            if budget.reference is not None and budget.reference not in names:
-                raise UsageError(known("reference arm", budget.reference, names))
+        if self.race:
+            self._check_race(self.race, names)
+
+    def _check_race(self, race: Race, names: list[str]) -> None:
+        budgets = [race.budget, *(case.budget for case in race.cases), self.tune and self.tune.budget]
+        for reference in [budget.reference for budget in budgets if budget and budget.reference]:
+            if reference not in names:
+                raise UsageError(known("reference arm", reference, names))
+        for name in [
+            *([race.control] if race.control else []),
+            *(arm for case in race.cases for arm in case.arms or ()),
+        ]:
+            if name not in names:
+                raise UsageError(known("arm", name, names))
 
     def at_scale(self, scale: str) -> "Study":
         """Return the study at a scale.

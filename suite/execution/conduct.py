@@ -7,30 +7,24 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 
 import torch
 
 from optimizers import Categorical, Float
 from suite import workloads
 from suite.config import Run
-from suite.errors import UsageError
+from suite.diagnostics import MEMORY
+from suite.diagnostics import REGISTRY as DIAGNOSTICS
+from suite.errors import UsageError, known
 from suite.execution.callbacks import VARIABLE, find_callbacks
 from suite.execution.exclusive import exclusive
-from suite.execution.execute import (
-    FAILURES,
-    Job,
-    configure,
-    execute,
-    execute_calibrations,
-    job_of,
-    look_up,
-    record_failure,
-    stored_calibrations,
-)
+from suite.execution.execute import execute
+from suite.execution.failures import FAILURES
+from suite.execution.job import Job, configure, job_of, look_up
+from suite.execution.measure import execute_calibrations, stored_calibrations
 from suite.execution.sampling import check_sampler
 from suite.execution.selection import due, num_extensions, outdated, winners
-from suite.plan import calibrations, expand, race_runs, searched_costs, tuning_runs
+from suite.plan import calibrations, expand, searched_costs, tuning_runs
 from suite.results import Store
 from suite.study import STAGES, Study
 from suite.training.workers import Workers
@@ -38,18 +32,19 @@ from suite.training.workers import Workers
 Say = Callable[[str], None]
 
 
-def check(study: Study) -> None:
+def check(study: Study, *, needs_data: bool = True) -> None:
     """Refuse a study that cannot be done, before anything starts.
 
     Args:
         study: The study.
+        needs_data: Whether the data, and what the models begin with, have to be here.
 
     Raises:
         UsageError: If a workload, an optimizer or a hyperparameter is unknown, or a search space leaves its range or is
             none that the sampler can do.
     """  # noqa: DOC502
-    for run in {(run.workload, run.arm.name): run for run in expand(study)}.values():
-        check_run(run)
+    for run in {(run.workload, run.arm.name, run.case): run for run in expand(study)}.values():
+        check_run(run, needs_data=needs_data)
     for run in {run.arm.name: run for run in tuning_runs(study)}.values():
         _check_space(run, study)
 
@@ -77,11 +72,12 @@ def _check_space(run: Run, study: Study) -> None:
             )
 
 
-def check_run(run: Run) -> None:
+def check_run(run: Run, *, needs_data: bool = True) -> None:
     """Refuse a run that cannot be done, before anything starts.
 
     Args:
         run: The plan.
+        needs_data: Whether its data, and what its model begins with, have to be here.
 
     Raises:
         UsageError: If something that it names is unknown or out of range, if its workload's data cannot be loaded or
@@ -92,10 +88,20 @@ def check_run(run: Run) -> None:
         raise UsageError(f"one training has one arm, {run.arm.name!r}: its budget cannot be the time of {reference!r}")
     if run.sync_batchnorm and run.num_workers > 1 and not torch.cuda.is_available():
         raise UsageError("sync_batchnorm needs CUDA, where torch has it; set sync_batchnorm=false")
-    num_samples = len(look_up(Job(run=run)).data.train)
+    for name in run.diagnostics:
+        if name not in {*DIAGNOSTICS, MEMORY}:
+            raise UsageError(known("diagnostic", name, {*DIAGNOSTICS, MEMORY}))
+    configure(run, {})
+    try:
+        num_samples = len(look_up(Job(run=run)).data.train)
+    except UsageError:
+        if needs_data:
+            raise
+        return
     if run.batch_size > num_samples:
         raise UsageError(f"batch_size must be <= the {num_samples} training samples, but got {run.batch_size}")
-    _check_model(run.workload)
+    if needs_data:
+        _check_model(run.workload)
 
 
 _check_model = cache(workloads.check_model)  # once for all arms of a study
@@ -127,7 +133,7 @@ def conduct(
         finished = store.finished()
         planned = _write_plan(study, store, stages)
         missing = [*due(planned, finished, retry), *outdated(study, planned, finished)]
-        if not [run for run in missing if run.purpose != "calibrate"]:
+        if not [run for run in missing if run.purpose not in {"calibrate", "pretrain"}]:
             say(f"all {len(planned) - len(missing)} runs are done")
         else:
             say(f"{len(planned) - len(missing)} of {len(planned)} runs are done; starting Ray")
@@ -156,8 +162,7 @@ def _do(study: Study, stages: Collection[str], store: Store, say: Say, retry: Co
     planned = expand(study, stages, num_extensions(study, finished))
     again = {run.run_id for run in due(planned, finished, retry)}
     kept = {run_id: row for run_id, row in finished.items() if run_id not in again}
-    names = [study.workload, *(arm.optimizer for arm in study.arms), (study.tune and study.tune.transfer_from) or ""]
-    session = ray_session(_modules(*names))
+    session = ray_session(_modules(*{name for run in planned for name in (run.workload, run.arm.optimizer)}))
     with session as scratch, ended_with_ray(), Progress(planned, kept, store, say) as progress:
         require_room(planned)
         require_reach(store.folder)
@@ -169,34 +174,10 @@ def _do(study: Study, stages: Collection[str], store: Store, say: Say, retry: Co
                 for _ in sweep(study, store, scratch, progress.say, retry):
                     progress.plan(_write_plan(study, store, stages))
         if "race" in stages and study.race:
-            _race(study, store, scratch, progress.say, retry)
+            from suite.execution.race import race
+
+            race(study, store, scratch, progress.say, retry)
         clear_storage(store)
-
-
-def _race(study: Study, store: Store, scratch: Path, say: Say, retry: Collection[str]) -> None:
-    from suite.execution.group import run_queue
-
-    finished, races = store.finished(), race_runs(study)
-    lacking = [*due(races, finished, retry), *outdated(study, races, finished)]
-    chosen = winners(study, finished) if lacking else {}
-    costs = calibrations(races)
-    jobs = []
-    for run in lacking:
-        winner = chosen[run.arm.name, run.source]
-        job = job_of(
-            run,
-            finished,
-            hyperparameters=winner.point or {},
-            calibrations=stored_calibrations(costs, finished),
-            tuning=winner.cost,
-        )
-        if winner.point is None:
-            record_failure(job, store, "no trial of the sweep completed: there is no winner to race")
-        else:
-            jobs.append(job)
-    if jobs:
-        say(f"racing: {len(jobs)} runs on {races[0].num_workers} Ray Train workers, which start now")
-        run_queue([job_of(run, finished) for run in due(costs, finished, retry)], jobs, store, scratch)
 
 
 def _modules(*names: str) -> list[str]:

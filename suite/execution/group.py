@@ -11,14 +11,24 @@ from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from suite.errors import UsageError
-from suite.execution.execute import Job, execute, execute_calibrations, record_failure, stored_calibrations
+from suite.execution.execute import execute
+from suite.execution.failures import record_failure
+from suite.execution.job import Job
+from suite.execution.measure import (
+    Calibrations,
+    Place,
+    by_place,
+    execute_calibrations,
+    execute_profiles,
+    stored_by_place,
+)
 from suite.execution.points import Points
 from suite.execution.pruning import watch_for
 from suite.execution.sampling import LEARNING
 from suite.execution.session import num_gpus, worker_slots
 from suite.execution.storage import storage_of
+from suite.plan import place_of
 from suite.results import Store
-from suite.training.calibration import Calibration
 from suite.training.workers import COLLECTIVE_TIMEOUT_S, Workers
 
 LOST_WORKERS = 2  # times that a run whose worker died is started again
@@ -50,7 +60,7 @@ def run_queues(jobs: Sequence[Job], points: Points, store: Store, scratch: Path,
 
 
 def run_queue(  # noqa: PLR0917
-    calibrations: Sequence[Job],
+    measurements: Sequence[Job],
     jobs: Sequence[Job],
     store: Store,
     scratch: Path,
@@ -60,7 +70,7 @@ def run_queue(  # noqa: PLR0917
     """Do runs of the same shape on one worker group, which goes on at the first unfinished one when it is restarted.
 
     Args:
-        calibrations: Due before the runs.
+        measurements: Calibrations and profiles that are due before the runs.
         jobs: Due, in order; all of the same number of workers and threads.
         store: Where the rows go.
         scratch: For Train's own files, which nobody reads.
@@ -70,7 +80,7 @@ def run_queue(  # noqa: PLR0917
     Raises:
         UsageError: If the results cannot be written.
     """  # noqa: DOC502
-    raise_first([_run_queue(calibrations, jobs, store, scratch, points, judge)])
+    raise_first([_run_queue(measurements, jobs, store, scratch, points, judge)])
 
 
 def raise_first(problems: Sequence[str | None]) -> None:
@@ -88,7 +98,7 @@ def raise_first(problems: Sequence[str | None]) -> None:
 
 
 def _run_queue(  # noqa: PLR0917
-    calibrations: Sequence[Job],
+    measurements: Sequence[Job],
     jobs: Sequence[Job],
     store: Store,
     scratch: Path,
@@ -96,13 +106,13 @@ def _run_queue(  # noqa: PLR0917
     judge: Any,  # noqa: ANN401
 ) -> str | None:
     """Do the queue, and return why the results cannot be written, if so."""
-    run = [*jobs, *calibrations][0].run
+    run = [*jobs, *measurements][0].run
     use_gpu = num_gpus() > 0
     resources = {"CPU": float(run.num_threads)} | ({"GPU": run.gpus_per_worker} if use_gpu else {})
     trainer = TorchTrainer(
         train_queue,
         train_loop_config={
-            "calibrations": list(calibrations),
+            "measurements": list(measurements),
             "jobs": list(jobs),
             "uri": store.uri,
             "points": points,
@@ -114,7 +124,7 @@ def _run_queue(  # noqa: PLR0917
             name=f"queue-{uuid.uuid4().hex}",  # Train resumes by name; we resume by the store
             **storage_of(store, scratch),
             failure_config=FailureConfig(
-                max_failures=(len(jobs) + len(calibrations)) * (LOST_WORKERS + 1), controller_failure_limit=LOST_WORKERS
+                max_failures=(len(jobs) + len(measurements)) * (LOST_WORKERS + 1), controller_failure_limit=LOST_WORKERS
             ),
         ),
     )
@@ -133,7 +143,7 @@ def train_queue(config: dict[str, Any]) -> str | None:
     """Work through the queue on one worker; a collective call.
 
     Args:
-        config: ``calibrations`` and ``jobs`` that were due when the group was planned, the store's ``uri``, and
+        config: ``measurements`` and ``jobs`` that were due when the group was planned, the store's ``uri``, and
             ``points`` and ``judge`` as :func:`run_queue` takes them.
 
     Returns:
@@ -145,27 +155,34 @@ def train_queue(config: dict[str, Any]) -> str | None:
     def is_due(job: Job) -> bool:
         return bool(attempts.get(job.run.run_id, 0) < job.attempt)
 
-    due = [job for job in config["calibrations"] if is_due(job)]
-    measured, problem = _calibrate(due, store, workers)
+    due = [job for job in config["measurements"] if is_due(job)]
+    measured, problem = _measure(due, store, workers)
     if problem:
         return problem
-    if len(due) < len(config["calibrations"]):  # the group was restarted after they were measured
-        measured |= workers.share(stored_calibrations([job.run for job in config["calibrations"]], store.finished()))
+    if len(due) < len(config["measurements"]):  # the group was restarted after they were measured
+        runs = [job.run for job in config["measurements"] if job.run.purpose == "calibrate"]
+        measured |= workers.share(stored_by_place(runs, store.finished()))
     for job in filter(is_due, config["jobs"]):
-        calibrated = replace(job, calibrations={**job.calibrations, **measured})
+        calibrated = replace(job, calibrations={**job.calibrations, **measured.get(place_of(job.run), {})})
         if problem := _attempt(calibrated, store, workers, config["points"], config["judge"]):
             return problem
     return None
 
 
-def _calibrate(due: Sequence[Job], store: Store, workers: Workers) -> tuple[dict[str, Calibration], str | None]:
-    """Calibrate, and return why the results cannot be written, if so."""
-    measured, problem = {}, None
-    try:
-        measured = execute_calibrations(due, store, workers)
-    except UsageError as error:
-        problem = str(error)
-    return measured, workers.share(problem)
+def _measure(due: Sequence[Job], store: Store, workers: Workers) -> tuple[dict[Place, Calibrations], str | None]:
+    """Calibrate and profile, and return why the results cannot be written, if so."""
+    measured: dict[Place, Calibrations] = {}
+    for place, jobs in by_place(due).items():
+        problem = None
+        try:
+            costs = [job for job in jobs if job.run.purpose == "calibrate"]
+            measured[place] = execute_calibrations(costs, store, workers)
+            execute_profiles([job for job in jobs if job.run.purpose == "profile"], store, workers)
+        except UsageError as error:
+            problem = str(error)
+        if problem := workers.share(problem):
+            return measured, problem
+    return measured, None
 
 
 def _attempt(job: Job, store: Store, workers: Workers, points: Points | None, judge: Any) -> str | None:  # noqa: ANN401

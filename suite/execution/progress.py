@@ -179,10 +179,13 @@ def describe(row: Mapping[str, Any]) -> str:
         Purpose, arm, what tells it from its like, and the result.
     """
     which = f"trial {row['trial']}" if row["trial"] is not None else f"seed {row['seed']}"
-    head = f"{row['purpose']:<9} {row['arm']:<18}"
+    case = f" [{row['case']}]" if row.get("case") else ""
+    head = f"{row['purpose']:<9} {row['arm'] + case:<18}"
     if row["purpose"] == "calibrate" and row["status"] == "completed":
         low, high = row["step_s_low"] * 1e3, row["step_s_high"] * 1e3
         return f"{head} {row['step_s'] * 1e3:.2f} ms a step (95 % interval {low:.2f}-{high:.2f})"
+    if row["purpose"] == "profile" and row["status"] == "completed":
+        return f"{head} parts of a step timed"
     if row["val_metric"] is None:
         return f"{head} {which:<8} {row['status']}"
     result = f"validation {row['metric_name']} {row['val_metric']:.4f} after {row['train_time_s']:.1f} s"

@@ -15,7 +15,7 @@ from suite.config import Run
 from suite.execution.sampling import outcome, percent_used
 from suite.execution.selection import Group
 from suite.results import Store
-from suite.training.loop import Watch
+from suite.training.outcome import Watch
 
 Rows = Mapping[str, Mapping[str, Any]]
 Curves = Mapping[str, Sequence[tuple[int, float]]]

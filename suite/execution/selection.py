@@ -11,8 +11,8 @@ from optimizers.base import SearchSpace
 from suite import workloads
 from suite.config import Run
 from suite.errors import UsageError
-from suite.execution.execute import configure
-from suite.plan import extension_of, race_runs, tuning_runs
+from suite.execution.job import configure
+from suite.plan import extension_of, placebo_point, race_runs, tuning_runs
 from suite.results.spaces import edges, hull
 from suite.study import Study, Tuning
 
@@ -113,13 +113,14 @@ def winners(study: Study, finished: Rows) -> dict[tuple[str, str], Winner]:
     """
     entries = dict.fromkeys((run.arm.name, run.source) for run in race_runs(study))
     groups = by_group(tuning_runs(study, num_extensions(study, finished)))
+    arms = {arm.name: arm for arm in study.arms}
     chosen: dict[tuple[str, str], Winner] = {}
     for arm, source in entries:
         if study.tune is None or source == "default":
             cost = {} if study.tune is None else {"num_tuning_trials": 0, "tuning_time_s": 0.0}
             chosen[arm, source] = Winner({}, cost)
             continue
-        workload = study.workload if source == "winner" else study.tune.transfer_from
+        workload = study.tune.transfer_from if source == "transferred" else study.workload
         runs = groups[workload or "", arm]
         missing = due(runs, finished)
         if missing:
@@ -128,9 +129,10 @@ def winners(study: Study, finished: Rows) -> dict[tuple[str, str], Winner]:
                 f"run `fisherbench sweep {study.name}` first, or give values with --given {arm}.lr=…"
             )
         spent = sum(finished[run.run_id].get("train_time_s") or 0.0 for run in runs)
-        chosen[arm, source] = Winner(
-            best_point(runs, finished), {"num_tuning_trials": len(runs), "tuning_time_s": spent}
-        )
+        point = best_point(runs, finished)
+        if source == "placebo" and point is not None:
+            point = placebo_point(arms[arm], point)
+        chosen[arm, source] = Winner(point, {"num_tuning_trials": len(runs), "tuning_time_s": spent})
     return chosen
 
 
@@ -145,8 +147,9 @@ def outdated(study: Study, races: Sequence[Run], finished: Rows) -> list[Run]:
     Returns:
         In the order of the plan; none while the sweep is not finished.
     """
-    done = [run for run in races if run.source in {"winner", "transferred"} and run.run_id in finished]
-    if not done or due(tuning_runs(study, num_extensions(study, finished)), finished):
+    won = {"winner", "transferred", "placebo", "control"}
+    done = [run for run in races if run.source in won and run.run_id in finished]
+    if not done or study.tune is None or due(tuning_runs(study, num_extensions(study, finished)), finished):
         return []
     chosen = winners(study, finished)
     points = {run.run_id: chosen[run.arm.name, run.source].point or {} for run in done}

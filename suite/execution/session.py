@@ -8,9 +8,10 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import ray
 from ray.exceptions import RayError
@@ -29,8 +30,70 @@ _INSTALLED = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "p
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info")
 
 
+class OneSession:
+    """Has several studies share one Ray, which is up from the first that needs it; a context manager.
+
+    Attributes:
+        current: The one that is entered; ``None``: each session has a Ray of its own.
+    """
+
+    current: ClassVar["OneSession | None"] = None
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._scratch: Path | None = None
+
+    def __enter__(self) -> "OneSession":
+        OneSession.current = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        OneSession.current = None
+        self.close()
+
+    def close(self) -> None:
+        """End the Ray that is up; the next study starts another."""
+        self._stack.close()
+        self._scratch = None
+
+    def scratch(self, modules: Sequence[str]) -> Path:
+        """Return a scratch directory of the Ray that is shared; it is started if there is none.
+
+        Args:
+            modules: As for :func:`ray_session`; those of the first study count.
+
+        Returns:
+            A directory for one study.
+        """
+        if self._scratch is None:
+            self._scratch = self._stack.enter_context(_own_session(modules))
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+
 @contextmanager
 def ray_session(modules: Sequence[str] = ()) -> Iterator[Path]:
+    """Connect to the Ray of ``RAY_ADDRESS``, else start a private one on this machine for the duration.
+
+    Within a :class:`OneSession`, the one that it shares.
+
+    Args:
+        modules: Top-level names of modules of the user's own that the runs name.
+
+    Yields:
+        A scratch directory for what Ray wants to write; removed afterwards.
+
+    Raises:
+        UsageError: If no Ray answers at ``RAY_ADDRESS``, or it refuses the token.
+    """  # noqa: DOC502
+    if OneSession.current is not None:
+        yield OneSession.current.scratch(modules)
+        return
+    with _own_session(modules) as scratch:
+        yield scratch
+
+
+@contextmanager
+def _own_session(modules: Sequence[str]) -> Iterator[Path]:
     """Connect to the Ray of ``RAY_ADDRESS``, else start a private one on this machine for the duration.
 
     The nodes of a running Ray get a copy of this project's packages, so they need no checkout, but its dependencies.

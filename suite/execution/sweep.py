@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from suite.config import Run
-from suite.execution.execute import job_of, stored_calibrations
 from suite.execution.group import run_queue, run_queues
+from suite.execution.job import job_of
+from suite.execution.measure import stored_by_place
 from suite.execution.points import Points
 from suite.execution.pruning import start_judge
 from suite.execution.selection import due, num_extensions
-from suite.execution.trials import calibrate_alone, run_trials
-from suite.plan import calibrations, tuning_runs
+from suite.execution.trials import measure_alone, run_trials
+from suite.plan import calibrations, place_of, tuning_runs
 from suite.results import Store
 from suite.study import Study, Tuning
 
@@ -52,7 +53,7 @@ def _calibrate(trials: list[Run], store: Store, scratch: Path, say: Say, retry: 
         say(f"calibrating on {workload}: what a step of each arm costs, alone on the machine")
         jobs = [job_of(run, finished) for run in lacking if run.workload == workload]
         if jobs[0].run.num_workers == 1:
-            calibrate_alone(jobs, store)
+            measure_alone(jobs, store)
         else:
             run_queue(jobs, [], store, scratch)
 
@@ -62,11 +63,10 @@ def _run(tune: Tuning, trials: list[Run], store: Store, scratch: Path, say: Say,
     lacking = due(trials, finished, retry)
     kept = {run_id: row for run_id, row in finished.items() if run_id not in {run.run_id for run in lacking}}
     points = Points(tune, trials, kept)
-    measured = {
-        workload: stored_calibrations([cost for cost in calibrations(trials) if cost.workload == workload], finished)
-        for workload in {run.workload for run in trials}
-    }
-    jobs = [job_of(run, finished, calibrations=measured[run.workload], space=points.space(run)) for run in lacking]
+    measured = stored_by_place(calibrations(trials), finished)
+    jobs = [
+        job_of(run, finished, calibrations=measured.get(place_of(run), {}), space=points.space(run)) for run in lacking
+    ]
     judge = start_judge(tune.pruner, trials, kept, store)
     say(f"tuning: {len(jobs)} trials")
     if tune.num_workers == 1:

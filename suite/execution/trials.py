@@ -1,7 +1,8 @@
-"""One-worker trials in Ray Tune: actors are reused, Optuna proposes, the store remembers."""
+"""Runs of one worker in Ray Tune: actors are reused, Optuna proposes the points of trials, the store remembers."""
 
 import itertools
 import logging
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from ray.tune.search import Searcher
 
 from suite.errors import UsageError
 from suite.execution.callbacks import find_callbacks
-from suite.execution.execute import Job, execute, execute_calibrations, record_failure
+from suite.execution.execute import execute
+from suite.execution.failures import record_failure
 from suite.execution.group import raise_first
+from suite.execution.job import Job
+from suite.execution.measure import by_place, execute_calibrations, execute_profiles
 from suite.execution.points import Points
 from suite.execution.pruning import watch_for
 from suite.execution.session import largest_node_cpus, num_gpus, worker_slots
@@ -26,35 +30,78 @@ _REPORTED = ("arm", "status", "val_metric", "val_loss", "train_time_s")  # to Tu
 LOST_TRIALS = 2  # times that a trial whose process died is started again
 
 
-def calibrate_alone(jobs: Sequence[Job], store: Store) -> None:
-    """Measure step times in a process that has all of a node's CPUs to itself.
+def measure_alone(jobs: Sequence[Job], store: Store) -> None:
+    """Calibrate and profile in a process that has all of a node's CPUs to itself.
 
     Args:
-        jobs: Calibrations that are due, one a cost; at least one.
+        jobs: Calibrations and profiles that are due; all of the same number of threads; at least one.
         store: Where the rows go.
 
     Raises:
         UsageError: If the results cannot be written.
     """  # noqa: DOC502
-    measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_calibrate)
+    measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_measure)
     raise_first([ray.get(measure.remote(list(jobs), store.uri))])
 
 
-def _calibrate(jobs: Sequence[Job], uri: str) -> str | None:
+def _measure(jobs: Sequence[Job], uri: str) -> str | None:
     """Measure, and return why the results cannot be written, if so."""
     try:
-        execute_calibrations(jobs, Store(uri), Workers())
+        for purpose, execute_all in (("calibrate", execute_calibrations), ("profile", execute_profiles)):
+            for group in by_place([job for job in jobs if job.run.purpose == purpose]).values():
+                execute_all(group, Store(uri), Workers())
     except UsageError as error:
         return str(error)
     return None
 
 
-def run_trials(jobs: Sequence[Job], points: Points, store: Store, scratch: Path, judge: Any = None) -> None:  # noqa: ANN401
-    """Do the trials that are due, as many at once as there is room for; those with a live budget one on a node.
+def run_in_processes(jobs: Sequence[Job], store: Store) -> None:
+    """Do runs each in a process of its own, as many at once as there is room for.
 
     Args:
-        jobs: In the order in which they start; their hyperparameters are still to be proposed.
-        points: Proposes them.
+        jobs: With their hyperparameters; all of the same number of threads.
+        store: Where the rows go.
+
+    Raises:
+        UsageError: If the results cannot be written.
+    """  # noqa: DOC502
+    run = jobs[0].run
+    gpus = run.gpus_per_worker if num_gpus() else 0.0
+    options = {"num_cpus": run.num_threads, "num_gpus": gpus, "max_calls": 1, "max_retries": LOST_TRIALS}
+    start = ray.remote(**options)(_execute_alone)
+    tasks = [start.remote(job, store.uri) for job in jobs]
+    problems: list[str | None] = []
+    for job, task in zip(jobs, tasks, strict=True):
+        try:
+            problems.append(ray.get(task))
+        except ray.exceptions.WorkerCrashedError:
+            record_failure(job, store, f"its process died {LOST_TRIALS + 1} times")
+    raise_first(problems)
+
+
+def _execute_alone(job: Job, uri: str) -> str | None:
+    """Do a run, unless a process that died has done it, and return why the results cannot be written, if so."""
+    try:
+        store = Store(uri)
+        if not store.has(job.run.run_id, job.attempt):
+            execute(job, store, Workers())
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def run_trials(
+    jobs: Sequence[Job],
+    points: Points | None,
+    store: Store,
+    scratch: Path,
+    judge: Any = None,  # noqa: ANN401
+) -> None:
+    """Do runs of one worker, as many at once as there is room for; those that need a machine alone, one on a node.
+
+    Args:
+        jobs: In the order in which they start; all of the same threads and isolation.
+        points: Proposes their hyperparameters; ``None`` if they have them.
         store: Where the rows go.
         scratch: For Tune's own files, which nobody reads.
         judge: Says which trial is pruned; ``None`` if none is.
@@ -64,7 +111,7 @@ def run_trials(jobs: Sequence[Job], points: Points, store: Store, scratch: Path,
     """  # noqa: DOC502
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial that fails is a row, not pages
     run = jobs[0].run
-    is_exclusive = run.budget.mode == "live"
+    is_exclusive = run.budget.mode == "live" or run.isolation == "machine"
     cpus = largest_node_cpus() if is_exclusive else run.num_threads
     gpus = run.gpus_per_worker if num_gpus() else 0.0
     search = PlannedSearch(jobs, points, store, judge)
@@ -80,7 +127,7 @@ def run_trials(jobs: Sequence[Job], points: Points, store: Store, scratch: Path,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="trials",
+            name=f"{run.purpose}-{uuid.uuid4().hex[:8]}",  # Tune resumes by name; we resume by the store
             **storage_of(store, scratch),
             callbacks=find_callbacks(),
             verbose=0,
@@ -106,11 +153,11 @@ def _trial(config: dict[str, Any], jobs: list[Job], uri: str, judge: Any) -> Non
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]
-    """Gives Tune the planned trials in order, each with the point that its arm's proposer says.
+    """Gives Tune the planned runs in order, trials with the point that their arm's proposer says.
 
     Args:
         jobs: The plan.
-        points: Proposes the points.
+        points: Proposes the points; ``None`` if the jobs have them.
         store: Where finished trials are, and where one is recorded whose process was lost for good.
         judge: Told of finished trials; ``None`` if none is pruned.
 
@@ -120,7 +167,13 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
 
     problem: str | None = None
 
-    def __init__(self, jobs: Sequence[Job], points: Points, store: Store, judge: Any = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        points: Points | None,
+        store: Store,
+        judge: Any = None,  # noqa: ANN401
+    ) -> None:
         super().__init__()
         self._jobs, self._points, self._store, self._judge = jobs, points, store, judge
         self._next = itertools.count()
@@ -143,7 +196,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
         if index >= len(self._jobs) or self.problem:
             return str(Searcher.FINISHED)
         job = self._jobs[index]
-        point = self._points.propose(job.run)
+        point = self._points.propose(job.run) if self._points else dict(job.hyperparameters)
         self._under_way[trial_id] = replace(job, hyperparameters=point)
         return {"index": index, "hyperparameters": point}
 
@@ -167,7 +220,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]
 
     def _observe(self, job: Job) -> None:
         row = self._store.read_run(job.run.run_id, job.attempt)
-        self._points.observe(job.run, row)
+        if self._points is not None:
+            self._points.observe(job.run, row)
         if self._judge is not None:
             self._judge.finish.remote(job.run.run_id, row)
 

@@ -11,4 +11,4 @@ def _deterministic():
 @pytest.fixture
 def _quiet(monkeypatch):
     """The machine counts as quiet: beside other tests it is not, and a calibration would wait for it for 20 s."""
-    monkeypatch.setattr("suite.execution.execute.wait_until_quiet", lambda: True)
+    monkeypatch.setattr("suite.execution.measure.wait_until_quiet", lambda: True)

@@ -42,9 +42,22 @@ def snapshot(path):
 
 BAD = [
     # arguments, what the line says
-    ("run digitz", "unknown study 'digitz'; known: digits"),
-    ("sweep digitz", "unknown study 'digitz'; known: digits, hparam_budget, .*, or the path of a .py file"),
+    ("run digitz", "unknown study 'digitz'; known: ablations, .*, digits"),
+    ("sweep digitz", "unknown study 'digitz'; known: ablations, .*, wall_clock_race, or the path of a .py file"),
     ("race digitz", "unknown study 'digitz'"),
+    ("run --all digits", "--all does every study as it is declared"),
+    ("run --all --set batch_size=32", "--all does every study as it is declared"),
+    ("run --all --scale huge", "unknown scale 'huge'; known: paper, quick"),
+    ("run --set answers=standing", "unknown answer 'standing'; known: ablations, .*"),
+    ("memory --workload digitz --optimizer sgd", "unknown workload 'digitz'"),
+    ("memory --workload digits --optimizer sdg", "no optimizer 'sdg'"),
+    ("memory --workload digits --optimizer sgd --given lr=-1", "arm 'sgd': lr must be"),
+    ("memory --workload digits --optimizer sgd --device tpu", "unknown device 'tpu'; known: cpu, cuda"),
+    (
+        "memory --workload digits --optimizer sgd --card 80",
+        "the memory of a card reads like 80GiB or 24GB, but got '80'",
+    ),
+    ("memory --workload digits --optimizer sgd --batch-size 0", "batch_size must be >= 1, but got 0"),
     ("report digitz", "results/digitz' is not a results directory"),
     ("query digitz", "results/digitz' is not a results directory"),
     ("run missing.py", "there is no file 'missing.py'"),
@@ -118,7 +131,7 @@ BAD = [
     ("sweep --set tune.sampler=grid", "arm 'sgd': the sampler 'grid' needs a set of choices.*lr, momentum is a range"),
     ("sweep --set tune.space=vast", "arm 'sgd': sgd has no search space 'vast'; known: default"),
     ("sweep --set tune.num_trials=0", "num_trials must be >= 1, but got 0"),
-    ("query --table run", "unknown table 'run'; known: epochs, metrics, runs, steps"),
+    ("query --table run", "unknown table 'run'; known: arrays, epochs, metrics, runs, steps"),
     ("query --columns colour", "unknown column 'colour'"),
     ("query --columns ''", "unknown column ''"),
     (f"query ./{'x' * 300}", "cannot be looked for"),
@@ -158,7 +171,7 @@ def test_an_interruption_is_said(capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_doctor", interrupt)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", interrupt)
     assert cli.main(["doctor"]) == 130
     assert capsys.readouterr().err == "fisherbench: interrupted; the same command goes on where it stopped\n"
 

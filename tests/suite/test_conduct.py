@@ -8,6 +8,7 @@ from suite.errors import UsageError
 from suite.execution import conduct as module
 from suite.execution.conduct import check, conduct, do_single
 from suite.execution.cost import estimate
+from suite.execution.race import race
 from suite.plan import calibrations, expand, race_runs, tuning_runs
 from suite.results import Store
 from suite.study import Race, Study, Tuning
@@ -112,8 +113,8 @@ def test_an_outdated_race_is_run_again_as_the_next_attempt(store, monkeypatch, t
         store.write(result(run, 0.6 if run.trial == 1 else 0.5), {})
     for run in race_runs(study):
         store.write(raced(run, lr=LRS[1] if run.arm.name == "adam" else LRS[2]), {})
-    monkeypatch.setattr("suite.execution.group.run_queue", lambda costs, jobs, *_: queued.extend(jobs))
-    module._race(study, store, tmp_path, print, ())
+    monkeypatch.setattr("suite.execution.race.run_trials", lambda jobs, *_: queued.extend(jobs))
+    race(study, store, tmp_path, print)
     assert [(job.run.arm.name, job.run.seed, job.attempt) for job in queued] == [("sgd", 1, 2), ("sgd", 2, 2)]
     assert {job.hyperparameters["lr"] for job in queued} == {LRS[1]}
 

@@ -125,6 +125,10 @@ OTHERS = {
     "sync_batchnorm": True,
     "stop_at_target": True,
     "data_version": "1a2b",
+    "case": "batch 32",
+    "initial_weights": "0123456789abcdef",
+    "isolation": "machine",
+    "diagnostics": ("fisher_accuracy",),
 }
 OTHER_ARMS = {
     "name": "SGD",

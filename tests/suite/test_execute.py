@@ -8,17 +8,10 @@ import torch
 
 from suite.config import Budget
 from suite.errors import UsageError
-from suite.execution.execute import (
-    Job,
-    configure,
-    execute,
-    execute_calibrations,
-    failure_status,
-    look_up,
-    record_failure,
-    seconds_of,
-    stored_calibrations,
-)
+from suite.execution.execute import execute
+from suite.execution.failures import failure_status, record_failure
+from suite.execution.job import Job, configure, look_up, seconds_of
+from suite.execution.measure import execute_calibrations, stored_calibrations
 from suite.plan import calibrations
 from suite.results import SCHEMA_VERSION, Store
 from suite.training import calibration, loop

@@ -29,7 +29,7 @@ def told(runs):
 
 
 def test_all_runs_know_the_version_of_the_data(monkeypatch):
-    monkeypatch.setattr("suite.plan.workloads.data_version", lambda workload: f"{workload} of today")
+    monkeypatch.setattr("suite.plan.runs.workloads.data_version", lambda workload: f"{workload} of today")
     study = REGISTRY["digits"]
     assert {run.data_version for run in expand(study)} == {f"{study.workload} of today"}
 
