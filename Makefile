@@ -12,7 +12,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep race report bench test test-all lint format browser data clean
+.PHONY: help setup sweep race studies report bench test test-all lint format browser data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ sweep: $(READY) ## tune every arm, race the winners, write the report (STUDY=, S
 
 race: $(READY) ## race with the stored winners (STUDY=, SCALE=)
 	@$(BIN)/fisherbench race $(STUDY) --scale $(SCALE) $(ARGS)
+
+studies: $(READY) ## every experiment of the paper (SCALE=, ARGS="--dry-run")
+	@$(BIN)/fisherbench run --all --scale $(SCALE) $(ARGS)
 
 report: $(READY) ## write the report of stored results (STUDY=)
 	@$(BIN)/fisherbench report $(STUDY) $(ARGS)

@@ -119,10 +119,12 @@ def growth(frames: Frames) -> list[Scaling]:
 
 
 def _by_place(runs: pd.DataFrame) -> Iterator[tuple[Place, pd.DataFrame]]:
-    """Yield the runs of each arm under each condition, without those of controls."""
+    """Yield the runs of each arm under each condition, without those of controls, and where no cases are mixed."""
     own = runs[~runs["arm"].map(is_control).astype(bool)]
     own = own.assign(num_threads=own["num_threads"].fillna(1))
     for values, group in own.groupby(["workload", "arm", "num_threads", "num_workers", "batch_size"]):
+        if group["case"].nunique(dropna=False) > 1:
+            continue  # something else differs that may change what a step costs: their mean would be of nothing
         workload, arm, *numbers = values
         threads, workers, batch = (int(float(str(number))) for number in numbers)
         yield ((str(workload), str(arm), threads), workers, batch), group

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats, text
-from reports.frames import LOST, Frames, base_arm, times
+from reports.frames import LOST, Frames, base_arm
 from suite.results import INPUT_BOUND
 
 MAX_GAP = 0.05  # between an arm and itself
@@ -58,21 +58,6 @@ def stamps(frames: Frames) -> list[Stamp]:
 def is_trusted(frames: Frames) -> bool:
     """Return whether no check of these times failed."""
     return all(stamp.is_ok is not False for stamp in stamps(frames))
-
-
-def ranks(frames: Frames) -> dict[str, int | None]:
-    """Return the place of each arm by what a step of it takes, the quickest first.
-
-    Args:
-        frames: Of one workload under the same conditions.
-
-    Returns:
-        By arm, from 1; ``None`` for a control, which competes with none, and for all where the times are not trusted.
-    """
-    means = step_times(frames).groupby("arm")["seconds"].mean().sort_values()
-    competing = [str(arm) for arm in means.index if not is_control(str(arm))]
-    places = {arm: place for place, arm in enumerate(competing, 1)} if is_trusted(frames) else {}
-    return {str(arm): places.get(str(arm)) for arm in means.index}
 
 
 def is_control(arm: str) -> bool:
@@ -131,7 +116,8 @@ def drift(frames: Frames, reference: str | None = None) -> Stamp:
         Failed where the last third of the runs, by start, took 10 % more or less than the first.
     """
     runs = step_times(frames)
-    runs = runs.assign(base=runs["arm"].map(base_arm), start=pd.to_datetime(runs["started_at"], utc=True))
+    base = runs["arm"].map(lambda arm: base_arm(arm) if is_control(arm) else arm)  # a placebo's steps are its own
+    runs = runs.assign(base=base, start=pd.to_datetime(runs["started_at"], utc=True))
     arm = reference or _reference(runs)
     own = runs[(runs["base"] == arm) & runs["start"].notna()].sort_values("start")
     if len(own) < MIN_RUNS:
@@ -202,10 +188,12 @@ def data_share(frames: Frames) -> Stamp:
         frames: Prepared frames.
 
     Returns:
-        Failed where an arm spent more than 10 % of its training time waiting for data, in the median over its runs.
+        Failed where an arm spent more than 10 % of its training time waiting for data, in the median over its runs
+        under the same conditions.
     """
-    spent = times(frames)
-    spent = spent[spent["purpose"].isin(("race", "single")) & spent["data_share"].notna()]
+    runs = frames.runs[frames.runs["purpose"].isin(("race", "single")) & (frames.runs["train_time_s"] > 0)]
+    runs = runs.assign(data_share=runs["data_time_s"] / runs["train_time_s"])
+    spent = runs.groupby([*_CONDITIONS, "arm"], dropna=False)["data_share"].median().dropna().reset_index()
     if spent.empty:
         return Stamp("data", None, "Nothing says how long runs waited for data.")
     worst = spent.sort_values("data_share").iloc[-1]

@@ -8,7 +8,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from suite.errors import UsageError, known
 from suite.parser import build_parser
 
 if TYPE_CHECKING:
+    from suite.config import Arm
     from suite.results import Store
     from suite.study import Study
 
@@ -153,9 +155,11 @@ def _module(path: Path) -> Any:  # noqa: ANN401
 
 def _with_given(study: "Study", arguments: argparse.Namespace) -> "Study":
     """Return the study without its sweep: some arms as given by hand, the others as the stored sweep has them."""
+    from suite.config import Budget
     from suite.execution.conduct import check
     from suite.execution.selection import winners
     from suite.results import Store
+    from suite.study import Race
 
     given: dict[str, list[str]] = {}
     arms = {arm.name: arm for arm in study.arms}
@@ -165,16 +169,20 @@ def _with_given(study: "Study", arguments: argparse.Namespace) -> "Study":
             raise UsageError(f"{known('arm', name, arms)}; write --given ARM.FIELD=VALUE")
         given.setdefault(name, []).append(assignment)
     fixed = {name: _values(assignments) for name, assignments in given.items()}
-    by_hand = tuple(replace(arms[name], fixed={**arms[name].fixed, **values}) for name, values in fixed.items())
-    check(replace(study, tune=None, arms=by_hand))
+    by_hand = replace(study, tune=None, arms=_fixing(study.arms, fixed))
+    check(by_hand, needs_data=not arguments.dry_run)
     others = tuple(arm for arm in study.arms if arm.name not in given)
-    if others and study.tune:
-        store = Store(_place(study, arguments), study.name)
-        assert study.race is not None
-        tuned = replace(study, arms=others, race=replace(study.race, sources=("winner",)))
-        fixed |= {arm: winner.point or {} for (arm, _), winner in winners(tuned, store.finished()).items()}
-    known_arms = (replace(arm, fixed={**arm.fixed, **fixed.get(arm.name, {})}) for arm in study.arms)
-    return replace(study, tune=None, arms=tuple(known_arms))
+    if not (others and study.tune and study.race):
+        return by_hand
+    store = Store(_place(study, arguments), study.name)
+    tuned = replace(study, arms=others, race=Race(budget=Budget(kind="steps", amount=1)))  # what asks for winners alone
+    fixed |= {arm: winner.point or {} for (arm, _), winner in winners(tuned, store.finished()).items()}
+    return replace(study, tune=None, arms=_fixing(study.arms, fixed))
+
+
+def _fixing(arms: "Sequence[Arm]", fixed: Mapping[str, Mapping[str, Any]]) -> "tuple[Arm, ...]":
+    """Return arms with further hyperparameters that they fix, by name of the arm."""
+    return tuple(replace(arm, fixed={**arm.fixed, **fixed.get(arm.name, {})}) for arm in arms)
 
 
 def _values(assignments: Sequence[str]) -> dict[str, Any]:
@@ -196,18 +204,32 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
     from suite.execution.cost import estimate
     from suite.results import Store
 
-    if arguments.dry_run:
-        os.environ["FISHERBENCH_OFFLINE"] = "1"  # nothing is downloaded to say what would be
-    check(study, needs_data=not arguments.dry_run)
     retry = _retried(arguments)
-    store = None if arguments.dry_run else Store(_place(study, arguments), study.name)
-    print("\n".join(estimate(study, stages, on_gpu=arguments.scale == "paper")), flush=True)
+    with _offline() if arguments.dry_run else nullcontext():
+        check(study, needs_data=not arguments.dry_run)
+        store = None if arguments.dry_run else Store(_place(study, arguments), study.name)
+        lines = estimate(study, stages, on_gpu=arguments.scale == "paper")
+    print("\n".join(lines), flush=True)
     if store is None:
         return
     has_news = conduct(study, store, _say, stages=stages, retry=retry)
     if has_news or not store.folder.has(REPORT):
         _write_report(store)
     print(f"report: {store.folder.shown(REPORT)}")
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Forbid downloads: none is made to say what would be needed."""
+    name = "FISHERBENCH_OFFLINE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _retried(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -243,12 +265,14 @@ def _train_once(arguments: argparse.Namespace) -> int:
         else arguments.batch_size,
         num_workers=arguments.workers,
         num_threads=arguments.threads,
-        data_version=workloads.data_version(arguments.workload),
+        data_version=None if arguments.dry_run else workloads.data_version(arguments.workload),
     )
-    check_run(run)
     if arguments.dry_run:
+        with _offline():
+            check_run(run, needs_data=False)
         print(f"{run.purpose}: {run.workload} with {run.arm.name}, {run.budget} on {run.num_workers} worker(s)")
         return 0
+    check_run(run)
     store = Store(_absolute(arguments.results or "results/single"), run.study)
     failure = do_single(run, store, _say, _retried(arguments))
     if failure:

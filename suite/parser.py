@@ -71,7 +71,7 @@ def build_parser(found: Mapping[str, Command], default_study: str) -> argparse.A
     sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
     sub = add("query", "print stored results as a table")
     sub.add_argument("study", nargs="?", help="name of a study, or directory or URI of results")
-    sub.add_argument("--table", default="runs", help="runs, epochs, steps or metrics (default: runs)")
+    sub.add_argument("--table", default="runs", help="runs, epochs, steps, metrics or arrays (default: runs)")
     sub.add_argument("--where", help="a pandas query, e.g. \"purpose == 'race' and test_metric > 0.9\"")
     sub.add_argument("--columns", help="comma-separated (default: all)")
     sub.add_argument("--format", default="table", help="table, csv or json (default: table)")

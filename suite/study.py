@@ -12,7 +12,6 @@ Sampler = Literal["sobol", "random", "grid", "tpe", "gp"]
 Pruner = Literal["none", "asha", "median"]
 RaceSource = Literal["winner", "default", "transferred"]
 STAGES = ("tune", "race")
-TIMED_S = 2.0  # of steps that each of the two passes of a profile takes of each arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +85,7 @@ class Pretraining:
     budget: Budget
 
     def __post_init__(self) -> None:
-        if self.budget.is_calibrated:
+        if self.budget.is_calibrated or self.budget.reference:
             raise UsageError(f"a pretraining's budget is in steps or epochs, but got {str(self.budget)!r}")
 
 
@@ -140,7 +139,8 @@ class Race:
         gpus_per_worker: As in :class:`~suite.config.Run`.
         isolation: As in :class:`~suite.config.Run`.
         diagnostics: As in :class:`~suite.config.Run`.
-        profile: Whether the parts of a step of each arm are timed as well, in each case, alone on the machine.
+        profile: Whether the parts of a step of each arm are timed as well, once under all conditions that change its
+            cost, alone on the machine.
 
     Raises:
         UsageError: If there are no seeds or sources, one comes twice, a source is unknown, or two cases have one name.

@@ -34,7 +34,7 @@ def table(frames: Frames) -> pd.DataFrame:
     keys = ["workload", "case", "batch_size", "arm"]
     known = asked[keys].drop_duplicates()
     group = runs.merge(known, on=keys).set_index("run_id", drop=False).join(measured).join(predicted)
-    return frame_of(_rows(group[group["purpose"] != "calibrate"], keys), COLUMNS)
+    return frame_of(_rows(group[group["purpose"].isin(("race", "single"))], keys), COLUMNS)
 
 
 def _rows(runs: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:

@@ -59,7 +59,8 @@ def _check_space(run: Run, study: Study) -> None:
         check_sampler(study.tune.sampler, space, study.tune.num_trials)
     except UsageError as error:
         raise UsageError(f"arm {run.arm.name!r}: {error}") from error
-    budgets = [part.budget for part in (study.tune, study.race) if part]
+    cases = study.race.cases if study.race else ()
+    budgets = [part.budget for part in (study.tune, study.race, *cases) if part and part.budget]
     for name in searched_costs(run):
         if isinstance(space[name], Float) and any(budget.is_calibrated for budget in budgets):
             raise UsageError(

@@ -9,7 +9,7 @@ from suite.config import Run
 from suite.execution.forecast import data_needed, gpu_cost
 from suite.execution.progress import duration
 from suite.execution.provenance import usable_cpus
-from suite.plan import calibrations, expand, race_runs, resolve_search_space, tuning_runs
+from suite.plan import calibrations, expand, pretrainings, race_runs, resolve_search_space, tuning_runs
 from suite.study import Study
 
 _PROTOCOLS = {"fair": "equal trials and equal time for every arm", "paper": "equal trials and epochs for every arm"}
@@ -32,7 +32,10 @@ def estimate(study: Study, stages: Sequence[str], *, on_gpu: bool = False) -> li
         f"{study.name}: {study.question}",
         f"workload {workload.name}; arms {', '.join(arm.name for arm in study.arms)}",
     ]
+    before = pretrainings(study)
     for name, runs in (("tune", tuning_runs(study)), ("race", race_runs(study))):
+        if name == "race" and name in stages and before:
+            lines += _stage("pretraining", before, on_gpu=on_gpu)
         if name in stages and runs:
             lines += _stage(name, runs, on_gpu=on_gpu)
             lines += _sweep(study) if name == "tune" else []

@@ -16,13 +16,13 @@ from suite.execution.quiet import wait_until_quiet
 from suite.execution.rows import row_of
 from suite.plan import place_of
 from suite.results import Store
-from suite.study import TIMED_S
 from suite.training.assembly import Task
 from suite.training.calibration import Calibration, CalibrationError, calibrate
 from suite.training.outcome import Outcome
 from suite.training.profiling import profile
 from suite.training.workers import Workers
 
+TIMED_S = 2.0  # of steps that each of the two passes of a profile takes of each arm
 T = TypeVar("T")
 Place = tuple[object, ...]
 Calibrations = dict[str, Calibration]  # by cost key
@@ -105,7 +105,7 @@ def _in_turn(
         except CalibrationError as error:
             if is_lost_peer(error.__cause__ or error):
                 raise
-            failed = next(job for job in left if error.arm in {job.run.arm.name, job.run.label})
+            failed = next(job for job in left if error.arm == job.run.label)
             left.remove(failed)
             reason = "".join(traceback.format_exception(error.__cause__))
             record_failure(failed, store, reason, failure_status(error.__cause__))

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from suite.config import Run
 from suite.execution.failures import record_failure
@@ -53,16 +52,16 @@ def _pretrain(study: Study, store: Store, scratch: Path, say: Say, retry: Collec
     jobs = [job_of(run, finished) for run in due(pretrainings(study), finished, retry)]
     if jobs:
         say(f"pretraining: {len(jobs)} runs")
-        run_trials(jobs, None, store, scratch)
+        _run_alike(jobs, store, scratch)
 
 
 def _jobs(study: Study, races: Sequence[Run], store: Store, finished: Rows, retry: Collection[str]) -> list[Job]:
     """Return the races that are due, with what they race with; one without a winner is recorded as failed."""
-    lacking = [*due(races, finished, retry), *outdated(study, races, finished)]
+    lacking = {run.run_id: run for run in [*due(races, finished, retry), *outdated(study, races, finished)]}
     chosen = winners(study, finished) if lacking else {}
     costs = stored_by_place(calibrations(races), finished)
     jobs = []
-    for run in lacking:
+    for run in lacking.values():
         winner = chosen[run.arm.name, run.source]
         job = job_of(
             run,
@@ -88,14 +87,18 @@ def _measurements(study: Study, races: Sequence[Run], finished: Rows, retry: Col
 
 
 def _race_alone(study: Study, measurements: Sequence[Job], jobs: Sequence[Job], store: Store, scratch: Path) -> None:
-    """Measure, and do the runs of one worker, those of one isolation together."""
+    """Measure, and do the runs of one worker."""
     if measurements:
         measure_alone(measurements, store)
     costs = stored_by_place(calibrations(race_runs(study)), store.finished())
-    groups: dict[tuple[Any, ...], list[Job]] = {}
+    _run_alike([replace(job, calibrations=costs.get(place_of(job.run), {})) for job in jobs], store, scratch)
+
+
+def _run_alike(jobs: Sequence[Job], store: Store, scratch: Path) -> None:
+    """Do runs of one worker, those of one isolation and kind of clock together."""
+    groups: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        calibrated = replace(job, calibrations=costs.get(place_of(job.run), {}))
-        groups.setdefault((job.run.isolation, job.run.budget.mode), []).append(calibrated)
+        groups.setdefault((job.run.isolation, job.run.budget.mode), []).append(job)
     for (isolation, _), group in groups.items():
         if isolation == "process":
             run_in_processes(group, store)

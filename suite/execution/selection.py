@@ -148,7 +148,7 @@ def outdated(study: Study, races: Sequence[Run], finished: Rows) -> list[Run]:
         In the order of the plan; none while the sweep is not finished.
     """
     won = {"winner", "transferred", "placebo", "control"}
-    done = [run for run in races if run.source in won and run.run_id in finished]
+    done = [run for run in races if run.purpose == "race" and run.source in won and run.run_id in finished]
     if not done or study.tune is None or due(tuning_runs(study, num_extensions(study, finished)), finished):
         return []
     chosen = winners(study, finished)

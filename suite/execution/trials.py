@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune.search import Searcher
 
 from suite.errors import UsageError
@@ -41,15 +42,21 @@ def measure_alone(jobs: Sequence[Job], store: Store) -> None:
         UsageError: If the results cannot be written.
     """  # noqa: DOC502
     measure = ray.remote(num_cpus=largest_node_cpus(), num_gpus=min(1, num_gpus()), max_retries=LOST_TRIALS)(_measure)
-    raise_first([ray.get(measure.remote(list(jobs), store.uri))])
+    try:
+        raise_first([ray.get(measure.remote(list(jobs), store.uri))])
+    except RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"the process that measures steps has died: {reason}") from error
 
 
 def _measure(jobs: Sequence[Job], uri: str) -> str | None:
     """Measure, and return why the results cannot be written, if so."""
     try:
         for purpose, execute_all in (("calibrate", execute_calibrations), ("profile", execute_profiles)):
-            for group in by_place([job for job in jobs if job.run.purpose == purpose]).values():
-                execute_all(group, Store(uri), Workers())
+            store = Store(uri)  # holds what a process that died has measured
+            due = [job for job in jobs if job.run.purpose == purpose and not store.has(job.run.run_id, job.attempt)]
+            for group in by_place(due).values():
+                execute_all(group, store, Workers())
     except UsageError as error:
         return str(error)
     return None
@@ -67,15 +74,17 @@ def run_in_processes(jobs: Sequence[Job], store: Store) -> None:
     """  # noqa: DOC502
     run = jobs[0].run
     gpus = run.gpus_per_worker if num_gpus() else 0.0
-    options = {"num_cpus": run.num_threads, "num_gpus": gpus, "max_calls": 1, "max_retries": LOST_TRIALS}
+    cpus = largest_node_cpus() if run.budget.mode == "live" else run.num_threads
+    options = {"num_cpus": cpus, "num_gpus": gpus, "max_calls": 1, "max_retries": LOST_TRIALS}
     start = ray.remote(**options)(_execute_alone)
     tasks = [start.remote(job, store.uri) for job in jobs]
     problems: list[str | None] = []
     for job, task in zip(jobs, tasks, strict=True):
         try:
             problems.append(ray.get(task))
-        except ray.exceptions.WorkerCrashedError:
-            record_failure(job, store, f"its process died {LOST_TRIALS + 1} times")
+        except RayError as error:
+            status = "out_of_memory" if isinstance(error, OutOfMemoryError) else "failed"
+            record_failure(job, store, f"its process died: {error}", status)
     raise_first(problems)
 
 

@@ -48,14 +48,22 @@ def entries(study: Study, case: Case) -> Iterator[tuple[Arm, str]]:
     race = study.race
     assert race is not None
     usual = race.sources if study.tune else ("fixed",)
+    changes = {arm.name: _changed(study, arm, case) for arm in study.arms}
+    reference = (case.budget or race.budget).reference
+    if reference is not None and changes.get(reference) is None:
+        raise UsageError(
+            f"the budget of the case {case.name!r} is the time of {reference!r}, which does not race in it"
+        )
     for arm in study.arms:
-        changed = _changed(study, arm, case)
+        changed = changes[arm.name]
         if changed is None:
             continue
         yield from ((_without_space(study, changed, source), source) for source in usual)
         if race.control == arm.name:
             yield _without_space(study, changed, "control"), "control"
         if race.placebos and spec_of(arm).placebo:
+            if study.tune and changed is not arm:
+                raise UsageError(f"the case {case.name!r} changes arm {arm.name!r}, whose placebo follows its sweep")
             yield _placebo(study, changed), "placebo"
 
 

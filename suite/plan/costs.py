@@ -1,12 +1,14 @@
 """What has to be measured of a step before a race: what it costs, and where its time goes."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from optimizers import Categorical
 from suite.config import Budget, Run, Schedule
+from suite.errors import UsageError
 from suite.plan.arms import spec_of
 from suite.study import Study
 
@@ -20,10 +22,21 @@ def calibrations(runs: Sequence[Run]) -> list[Run]:
     Returns:
         For each arm whose budget is a calibrated time one run for each of its costs; of the reference arm alone where
         its time is a live budget.
+
+    Raises:
+        UsageError: If an arm has two costs in one place, as where cases fix an interval of its refreshes differently.
     """
     needed = [run for run in runs if run.budget.is_calibrated or run.arm.name == run.budget.reference]
     costs = [calibration_of(run, options) for run in needed for options in _cost_options(run)]
-    return list({cost.run_id: cost for cost in costs}.values())
+    found = {cost.run_id: cost for cost in costs}
+    keys = Counter((place_of(cost), cost.arm.name) for cost in found.values())
+    for (_, name), number in keys.items():
+        if number > 1:
+            raise UsageError(
+                f"arm {name!r} has {number} costs under the same conditions, as cases fix what changes the cost of its "
+                "steps; make arms of them, or give them budgets in steps or epochs"
+            )
+    return list(found.values())
 
 
 def calibration_of(run: Run, options: Mapping[str, Any] | None = None) -> Run:
@@ -51,8 +64,7 @@ def cost_key(run: Run, point: Mapping[str, Any]) -> str:
         point: Its hyperparameters.
 
     Returns:
-        The name of its arm, with the searched options that change what a step costs behind it. Arms whose fixed
-        hyperparameters differ from case to case share one, so those that change the cost must not.
+        The name of its arm, with the searched options that change what a step costs behind it.
     """
     name = run.label if run.source == "placebo" else run.arm.name  # other entries of an arm cost what it costs
     return " ".join([name, *(f"{name}={point[name]}" for name in searched_costs(run))])
@@ -71,7 +83,7 @@ def profiles(study: Study, races: Sequence[Run]) -> list[Run]:
         races: Its race.
 
     Returns:
-        For each entry in each place one; empty unless the race asks for them.
+        For each entry one in each place, of the first case there; empty unless the race asks for them.
     """
     if study.race is None or not study.race.profile:
         return []

@@ -49,7 +49,7 @@ class CalibrationError(RuntimeError):
     """An arm that cannot take a step; the cause says why.
 
     Args:
-        arm: Its name.
+        arm: Its label.
     """
 
     def __init__(self, arm: str) -> None:
@@ -86,8 +86,8 @@ class _Subject:
     """An arm under measurement."""
 
     def __init__(self, task: Task, workers: Workers) -> None:
-        self._arm = task.run.arm.name
-        with _blame(self._arm):
+        self._arm = task.run.label
+        with blame(self._arm):
             self._assembly = Assembly(task, workers)
         self._batches = batches_of(task, workers)
         self._clock = TrainClock(task.device)
@@ -121,7 +121,7 @@ class _Subject:
         for _ in range(num_steps):
             if self._refreshing:
                 self._refreshing.schedule_refresh(level)
-            with _blame(self._arm):
+            with blame(self._arm):
                 self._assembly.step(self._step, self._batches.at(self._step), 0.0)
             self._step += 1
             self._clock.lap()
@@ -150,8 +150,8 @@ class _Subject:
 
 
 @contextmanager
-def _blame(arm: str) -> Iterator[None]:
-    """Say which arm an error comes from."""
+def blame(arm: str) -> Iterator[None]:
+    """Say which arm an error comes from, as a :class:`CalibrationError`."""
     try:
         yield
     except Exception as error:

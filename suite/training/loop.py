@@ -6,7 +6,7 @@ through probes, and everything learned comes back as an :class:`Outcome`.
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -248,15 +248,23 @@ class _Training:
         """Take down what the probes measure, and further metrics by name."""
         step, frac, before = self.progress["step"], self._frac, self.progress["probed_frac"]
         model, optimizer = self.assembly.model, self.assembly.optimizer
+        is_again = bool(self.outcome.epochs) and more is None  # at an evaluation that turned out to be the last
         values: dict[str, float] = dict(more or {})
         arrays: dict[str, Tensor] = {}
         for probe in self.probes:
             found, found_arrays = probe(model, optimizer, step=step, frac=frac, frac_before=before)
             values |= found
             arrays |= found_arrays
+        if is_again:
+            self._forget(step, {*values, *arrays})
         self.outcome.metrics += [{"step": step, "name": name, "value": value} for name, value in values.items()]
         self.outcome.arrays += [entry for name, array in arrays.items() for entry in entries_of(name, array, step)]
         self.progress["probed_frac"] = frac
+
+    def _forget(self, step: int, names: Collection[str]) -> None:
+        """Drop what was found at a step and is found anew."""
+        for rows in (self.outcome.metrics, self.outcome.arrays):
+            rows[:] = [row for row in rows if row["step"] != step or row["name"] not in names]
 
     def _is_pruned(self, metric: float | None) -> bool:
         """Ask rank 0's watch whether the run is to stop early; a collective call where there is one."""

@@ -31,8 +31,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from optimizers import Refreshing, level_shares
 from suite.training import memory
 from suite.training.assembly import Assembly, Task, batches_of
-from suite.training.calibration import MAX_ROUNDS, MIN_ROUNDS, PLAIN_STEPS, REFRESH_STEPS
-from suite.training.calibration import _blame as blame
+from suite.training.calibration import MAX_ROUNDS, MIN_ROUNDS, PLAIN_STEPS, REFRESH_STEPS, blame
 from suite.training.clock import TrainClock
 from suite.training.timeline import PARTS, Record, Timeline, watching
 from suite.training.workers import Workers
@@ -126,7 +125,7 @@ class _Subject:
     """An arm that takes steps; how they are looked at is up to the pass."""
 
     def __init__(self, task: Task, workers: Workers) -> None:
-        self._arm = task.run.arm.name
+        self._arm = task.run.label
         with blame(self._arm):
             self.assembly = Assembly(task, workers)
         self._batches = batches_of(task, workers)

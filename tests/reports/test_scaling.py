@@ -64,6 +64,13 @@ def test_arms_workloads_and_threads_are_kept_apart():
     assert len(points(frames_of(runs=rows))) == 4
 
 
+def test_cases_that_differ_in_something_else_are_not_averaged():
+    rows = steps("sgd", 1, 64, [10.0]) + steps("adam", 1, 64, [10.0], case="a")
+    mixed = [row | {"run_id": f"{row['run_id']} again"} for row in steps("adam", 1, 64, [20.0], case="b")]
+    assert [point.key[1] for point in points(frames_of(runs=rows))] == ["adam", "sgd"]
+    assert [point.key[1] for point in points(frames_of(runs=rows + mixed))] == ["sgd"]
+
+
 def test_what_counts_as_measured():
     rows = steps("sgd", 1, 64, [10.0, 11.0]) + steps("sgd (control)", 1, 64, [50.0])
     lost = steps("sgd", 2, 64, [6.0])

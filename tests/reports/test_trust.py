@@ -3,7 +3,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from reports import trust
-from reports.trust import Stamp, is_trusted, ranks, stamps, step_times
+from reports.trust import Stamp, is_trusted, stamps, step_times
 from tests.reports.synthetic import frames_of, run
 
 START = pd.Timestamp("2026-03-01T10:00:00Z")
@@ -122,6 +122,12 @@ def test_drift_is_of_the_arm_behind_the_control_and_of_both_its_entries():
     assert "step of adam" in trust.drift(frames_of(runs=rows[:-1])).text  # no control: the arm with the most runs
 
 
+def test_a_placebo_is_another_arm_whose_steps_are_no_drift():
+    rows = timed("sgd", [4.0, 4.0, 4.0]) + timed("sgd (placebo)", [8.0, 8.0, 8.0], minutes=[10, 11, 12])
+    stamp = trust.drift(frames_of(runs=rows), "sgd")
+    assert (stamp.is_ok, "its 3 runs" in stamp.text) == (True, True)
+
+
 def test_conditions_are_no_drift():
     rows = timed("sgd", [4.0, 4.0, 4.0], case="a") + timed("sgd", [8.0, 8.0, 8.0], case="b", minutes=[10, 11, 12])
     stamp = trust.drift(frames_of(runs=rows))
@@ -191,10 +197,13 @@ def test_one_failed_check_is_enough_and_what_is_not_judged_fails_nothing():
     assert is_trusted(frames_of())
 
 
-def test_arms_are_ranked_by_their_steps_unless_the_times_are_not_trusted():
-    arms = {"sgd": [4.0, 4.2, 4.1], "adam": [3.0, 3.1, 3.2], "sgd (control)": [4.1, 4.1, 4.1], "kfac": [9.0, 9.1, 9.2]}
-    rows = [row for arm, milliseconds in arms.items() for row in timed(arm, milliseconds)]
-    assert ranks(frames_of(runs=rows)) == {"adam": 1, "sgd": 2, "kfac": 3, "sgd (control)": None}
-    rows.append(run("c", purpose="calibrate", is_quiet=False))
-    assert ranks(frames_of(runs=rows)) == dict.fromkeys(arms)
-    assert ranks(frames_of()) == {}
+def test_a_condition_that_waits_for_data_is_not_hidden_by_another():
+    def waiting(case, data_time_s):
+        return [
+            run(f"{case}/{seed}", arm="sgd", case=case, train_time_s=10.0, data_time_s=data_time_s, seed=seed)
+            for seed in (1, 2, 3)
+        ]
+
+    assert trust.data_share(frames_of(runs=waiting("CNN", 0.2))).is_ok is True
+    stamp = trust.data_share(frames_of(runs=waiting("CNN", 0.2) + waiting("perceptron", 1.2)))
+    assert (stamp.is_ok, "12.0%" in stamp.text) == (False, True)

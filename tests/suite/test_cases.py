@@ -208,6 +208,39 @@ REFUSED = {
         ),
         "the case 'a' sets lr, which arm 'sgd' searches",
     ),
+    "two costs": (
+        lambda: calibrations(
+            race_runs(
+                study(
+                    Case(name="a", arms={"released": {"update_interval": 10}}),
+                    Case(name="b", arms={"released": {"update_interval": 100}}),
+                    budget=SECONDS,
+                )
+            )
+        ),
+        "arm 'released' has 2 costs under the same conditions",
+    ),
+    "absent reference": (
+        lambda: race_runs(
+            study(Case(name="a", arms={"sgd": {}}, budget=Budget(kind="wall_clock_of", amount=1, reference="released")))
+        ),
+        "the budget of the case 'a' is the time of 'released', which does not race in it",
+    ),
+    "placebo of a tuned arm": (
+        lambda: race_runs(
+            study(
+                Case(name="a", hyperparameters={"weight_decay": 0.1}),
+                tune=Tuning(budget=STEPS),
+                arms=(Arm(name="r", optimizer="adafisher_released"),),
+                placebos=True,
+            )
+        ),
+        "the case 'a' changes arm 'r', whose placebo follows its sweep",
+    ),
+    "pretraining as long as another": (
+        lambda: replace(ROTATIONS, budget=Budget(kind="wall_clock_of", amount=1, reference="sgd", mode="live")),
+        "a pretraining's budget",
+    ),
     "calibrated pretraining": (lambda: replace(ROTATIONS, budget=SECONDS), "a pretraining's budget"),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 import optimizers
 import studies
-from suite import __version__, cli, workloads
+from suite import __version__, cli, errors, workloads
 from suite.results import Store, load
 from tests.suite.rows import long_rows, run_row
 
@@ -315,3 +315,49 @@ def test_a_query_picks_rows_and_columns(capsys):
     arguments = ["--where", "status == 'diverged'", "--columns", "run_id, trial,val_metric", "--format", "json"]
     assert cli.main(["query", *arguments]) == 0
     assert json.loads(capsys.readouterr().out) == [{"run_id": "r1", "trial": 1, "val_metric": None}]
+
+
+def test_every_study_is_done_though_one_cannot_be(folder, capsys, monkeypatch):
+    done = []
+
+    def conduct(study, arguments):
+        done.append((study.name, arguments.results))
+        if study.name == "kronecker":
+            raise errors.UsageError("there is no room")
+
+    monkeypatch.setattr(cli, "_conduct", conduct)
+    assert cli.main(["run", "--all", "--results", "all"]) == 2
+    assert done == [(name, f"all/{name}") for name in studies.REGISTRY]
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "fisherbench: kronecker: there is no room",
+        f"fisherbench: 1 of {len(studies.REGISTRY)} studies could not be done: kronecker",
+    ]
+
+
+def test_a_study_without_the_scale_is_passed_over_and_said_so(folder, capsys, monkeypatch):
+    done = []
+    monkeypatch.setattr(cli, "_conduct", lambda study, _: done.append(study.name))
+    assert cli.main(["run", "--all", "--scale", "paper"]) == 0
+    assert done == [name for name, study in studies.REGISTRY.items() if study.paper]
+    assert "digits: has no scale 'paper'" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_the_published_protocol_says_runs_hours_and_data_and_writes_nothing(folder, capsys, monkeypatch):
+    monkeypatch.setenv("FISHERBENCH_DATA", str(folder / "none"))
+    monkeypatch.setattr("suite.execution.conduct._do", lambda *_: pytest.fail("the study was started"))
+    before = snapshot(folder)
+    assert cli.main(["run", "schedulers", "--scale", "paper", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "race: 60 runs" in told
+    assert re.search(r"about \d+\.\d GPU-hours of training on ", told)
+    assert "data of cifar10_resnet18: missing: " in told
+    assert snapshot(folder) == before
+
+
+def test_what_a_step_would_need_is_said_without_the_hardware(capsys):
+    assert cli.main(split("memory --workload digits --optimizer adam --device cpu --batch-size 64 --card 16MiB")) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"digits with adam, batch 64, on cpu: 3\.\d\d MiB at the peak of a step", told)
+    largest = int(re.search(r"largest batch that fits 16MiB, in steps of 32: (\d+)", told)[1])
+    assert 256 < largest < 512

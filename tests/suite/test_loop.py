@@ -241,6 +241,8 @@ def test_the_last_probe_of_a_live_budget_sees_all_of_it_used(seconds):
     fracs = [row["value"] for row in outcome.arrays if row["row"] == 1]
     assert fracs[-1] == 1
     assert all(frac < 1 for frac in fracs[:-1])
+    found = [(row["step"], row["name"]) for row in outcome.metrics]
+    assert len(set(found)) == len(found), "what is found anew replaces what was found"
 
 
 def test_an_array_of_two_dimensions_is_told_by_rows():
