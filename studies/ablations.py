@@ -27,7 +27,7 @@ STUDY = Study(
     workload="digits",
     arms=_arms(DIGITS),
     batch_size=64,
-    race=Race(budget=epochs(40)),
+    race=Race(budget=epochs(36)),
     answers=("ablations", "standings"),
     paper={
         "workload": "cifar10_resnet18",

@@ -11,7 +11,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
-    race=Race(budget=epochs(40), diagnostics=("fisher_accuracy",)),
+    race=Race(budget=epochs(36), diagnostics=("fisher_accuracy",)),
     answers=("fisher_accuracy", "standings"),
     paper={
         "workload": "mnist_cnn",

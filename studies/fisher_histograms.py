@@ -11,7 +11,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
-    race=Race(budget=epochs(40), diagnostics=("fisher_histograms",)),
+    race=Race(budget=epochs(36), diagnostics=("fisher_histograms",)),
     answers=("fisher_histograms", "standings"),
     paper={
         "workload": "cifar10_resnet18",

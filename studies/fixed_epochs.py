@@ -12,7 +12,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
-    race=Race(budget=epochs(40)),
+    race=Race(budget=epochs(36)),
     answers=("standings",),
     paper={
         "workload": "cifar100_resnet18",

@@ -15,7 +15,7 @@ STUDY = Study(
     ),
     batch_size=64,
     answers=(),  # its page has the curves
-    tune=Tuning(num_trials=16, sampler="random", budget=Budget(kind="wall_clock", amount=3)),
+    tune=Tuning(num_trials=12, sampler="random", budget=Budget(kind="wall_clock", amount=3)),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

@@ -6,7 +6,7 @@ from suite.study import Study, Tuning
 
 SPACE = {
     "lr": Categorical(choices=(1e-4, 1e-3, 1e-2, 1e-1)),
-    "damping": Categorical(choices=(1e-4, 1e-3, 1e-2, 1e-1)),
+    "damping": Categorical(choices=(1e-4, 1e-3, 1e-2)),
     "gamma": Categorical(choices=(0.2, 0.8, 0.99)),
 }
 FINE_SPACE = {
@@ -31,11 +31,11 @@ STUDY = Study(
     arms=arms(SPACE),
     batch_size=64,
     answers=(),  # its page has the map
-    tune=Tuning(num_trials=48, sampler="grid", budget=Budget(kind="wall_clock", amount=3)),
+    tune=Tuning(num_trials=36, sampler="grid", budget=Budget(kind="wall_clock", amount=3)),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,
         "arms": arms(FINE_SPACE),
-        "tune": Tuning(num_trials=480, sampler="grid", budget=Budget(kind="epochs", amount=50)),
+        "tune": Tuning(num_trials=360, sampler="grid", budget=Budget(kind="epochs", amount=50)),
     },
 )

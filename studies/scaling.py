@@ -1,6 +1,6 @@
 """Strong and weak scaling over data-parallel workers (Table 6, Fig 15): time, communication, accuracy."""
 
-from studies.recipes import CNN, DIGITS, arms, epochs
+from studies.recipes import CNN, DIGITS, arms, epochs, seconds
 from suite.study import Case, Race, Study
 
 NAMES = ("sgd", "adam", "adafisher", "adafisher-released", "kfac")
@@ -12,7 +12,7 @@ STUDY = Study(
     arms=arms(DIGITS, *NAMES[:4]),
     batch_size=128,
     race=Race(
-        budget=epochs(50),
+        budget=seconds(3.5),
         isolation="machine",
         control="sgd",
         profile=True,

@@ -13,7 +13,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
-    race=Race(budget=epochs(40), cases=CASES),
+    race=Race(budget=epochs(36), cases=CASES),
     answers=("schedules", "standings"),
     paper={
         "workload": "cifar10_resnet18",

@@ -77,7 +77,7 @@ STUDY = Study(
         )
     ),
     batch_size=64,
-    tune=Tuning(num_trials=8, budget=seconds(3)),
+    tune=Tuning(num_trials=6, budget=seconds(3)),
     race=Race(
         budget=seconds(QUICK_S),
         placebos=True,
