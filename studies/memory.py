@@ -17,7 +17,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
-    race=Race(budget=epochs(38), isolation="process", diagnostics=("memory",), cases=_cases((64, 256))),
+    race=Race(budget=epochs(40), isolation="process", diagnostics=("memory",), cases=_cases((64, 256))),
     answers=("memory",),
     paper={
         "workload": "cifar10_resnet50",

@@ -31,6 +31,7 @@ STUDY = Study(
             seeds=(1,),
             budget=epochs(90),
             isolation="machine",
+            control="sgd",
             profile=True,
             cases=(
                 *(Case(name=f"{k} GPUs, weak", num_workers=k, batch_size=256 * k) for k in (1, 2, 3, 4)),
