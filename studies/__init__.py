@@ -18,6 +18,7 @@ from studies import (
     schedulers,
     stability,
     trajectories,
+    transfer,
     wall_clock_race,
 )
 from suite.study import Study
@@ -31,6 +32,7 @@ REGISTRY: dict[str, Study] = {
         hparam_budget.STUDY,
         hparam_transfer.STUDY,
         wall_clock_race.STUDY,
+        transfer.STUDY,
         fixed_epochs.STUDY,
         schedulers.STUDY,
         ablations.STUDY,

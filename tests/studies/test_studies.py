@@ -81,8 +81,8 @@ def test_a_study_of_times_has_a_control(name, scale):
 
 def test_the_race_is_at_four_budgets_and_its_winners_have_schedules_of_their_own():
     runs = race_runs(at("wall_clock_race"))
-    budgets = {run.budget.amount for run in runs if run.workload == "digits" and run.initial_weights is None}
-    assert sorted(budgets) == [3, 6, 12, 24]
+    budgets = sorted({run.budget.amount for run in runs if run.workload == "digits"})
+    assert [budget / budgets[2] for budget in budgets] == [0.25, 0.5, 1, 2]
     assert {run.label for run in runs} >= {"adafisher-released", "adafisher-released (placebo)", "sgd"}
 
 
@@ -93,6 +93,14 @@ def test_the_published_race_has_every_row_of_the_tables():
         for network in networks:
             assert {f"cifar{classes}_{network}", f"cifar{classes}_{network}_cutout"} <= cases
     assert {"tiny_imagenet_resnet50", "tiny_imagenet_swin_b", "imagenet_resnet50", "wikitext2_gpt", "ptb_gpt"} <= cases
+
+
+def test_the_transfer_is_from_random_and_from_pretrained_weights_and_of_four_networks():
+    weights = {run.case: run.initial_weights is not None for run in race_runs(at("transfer"))}
+    assert weights == {"random": False, "pretrained": True}
+    published = {run.workload for run in race_runs(at("transfer", "paper"))}
+    assert len(published) == 8
+    assert all(name.endswith("_pretrained") for name in published)
 
 
 def test_a_scale_that_a_study_lacks_is_refused():
