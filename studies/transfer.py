@@ -1,7 +1,7 @@
 """From pretrained weights (Table 4): the race from weights of another task, beside the one from random ones.
 
 At the quick scale the study trains them itself: the network learns by how many quarters an image is turned, and reads
-digits then, with a tenth of the learning rates that are best from random weights. The paper's SGD and Adam have a tenth,
+digits then, with a tenth of the learning rates that are best from random weights. The paper's SGD and Adam have one,
 too; its AdaFisher has the same rate.
 """
 
