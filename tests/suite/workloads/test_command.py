@@ -117,7 +117,13 @@ def test_text_without_text(tmp_path, capsys):
 
 
 def test_data_that_the_plan_must_know_are_looked_for_before_it_is_made(tmp_path, capsys):
-    assert "'wikitext-2' was not found" in refused(capsys, tmp_path, "wikitext2_gpt", "--dry-run")
+    assert "'wikitext-2' was not found" in refused(capsys, tmp_path, "wikitext2_gpt")
+
+
+def test_a_dry_run_needs_no_data(tmp_path, capsys):
+    assert run("wikitext2_gpt", "--dry-run", "--results", str(tmp_path / "results")) == 0
+    assert "wikitext2_gpt with sgd" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_text_that_is_a_folder(tmp_path, capsys):
