@@ -1,10 +1,8 @@
 """The A/A control: one arm races against itself. Whatever is told apart here is noise, or a fault of ours."""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms
 from suite.config import Budget
 from suite.study import Race, Study
-
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 
 STUDY = Study(
     name="control",

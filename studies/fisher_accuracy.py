@@ -1,9 +1,7 @@
 """The diagonal of F̃ against the true Fisher (Fig 12 D), exact over the classes and by Monte-Carlo labels."""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms, epochs
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms, epochs
 from suite.study import Race, Study
-
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 
 STUDY = Study(
     name="fisher_accuracy",

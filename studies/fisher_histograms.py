@@ -1,9 +1,7 @@
 """Histograms of the Fisher diagonal over training (Figs 4 and 11): first, middle and last layer."""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms, epochs
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms, epochs
 from suite.study import Race, Study
-
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 
 STUDY = Study(
     name="fisher_histograms",

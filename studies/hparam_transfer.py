@@ -1,18 +1,14 @@
 """Tune on one workload, race on another: what is a winner worth elsewhere, beside defaults and tuning at home?"""
 
-from suite.config import Arm, Budget
+from studies.recipes import NAMES, untuned
+from suite.config import Budget
 from suite.study import Race, Study, Tuning
 
 STUDY = Study(
     name="hparam_transfer",
     question="Is an optimizer tuned on another workload better than with its defaults, and how far from tuned here?",
     workload="digits",
-    arms=(
-        Arm(name="sgd", optimizer="sgd"),
-        Arm(name="adam", optimizer="adam"),
-        Arm(name="adafisher", optimizer="adafisher"),
-        Arm(name="adafisher-released", optimizer="adafisher_released"),
-    ),
+    arms=untuned(*NAMES),
     batch_size=64,
     tune=Tuning(num_trials=8, budget=Budget(kind="wall_clock", amount=3), transfer_from="iris"),
     race=Race(

@@ -1,9 +1,7 @@
 """The Kronecker factors in full (Figs 3, 7, 8 and 9): how diagonal are they, in the middle and at the end?"""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms, epochs
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms, epochs
 from suite.study import Race, Study
-
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 
 STUDY = Study(
     name="kronecker",

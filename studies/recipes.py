@@ -8,6 +8,7 @@ from suite.config import Arm, Budget
 Values = Mapping[str, Mapping[str, Any]]  # by name of the arm
 
 OPTIMIZERS = {"adafisher-released": "adafisher_released", "adafisherw-released": "adafisher_released"}
+NAMES = ("sgd", "adam", "adafisher", "adafisher-released")  # the arms that most studies compare
 SEEDS = (1, 2, 3, 4, 5)  # the paper has five random initializations on CIFAR
 
 # The winners of the space that `hparam_search` searches, to two digits: digits, 450 steps, 10 Sobol points an arm.
@@ -75,6 +76,18 @@ def arms(values: Values, *names: str, **common: Any) -> tuple[Arm, ...]:  # noqa
         Arm(name=name, optimizer=OPTIMIZERS.get(name, name), fixed={**values[name], **common})
         for name in names or values
     )
+
+
+def untuned(*names: str) -> tuple[Arm, ...]:
+    """Return arms that fix nothing, for a sweep.
+
+    Args:
+        *names: Of the arms.
+
+    Returns:
+        In their order.
+    """
+    return tuple(Arm(name=name, optimizer=OPTIMIZERS.get(name, name)) for name in names)
 
 
 def time_of(reference: str, epochs: float) -> Budget:

@@ -1,10 +1,9 @@
 """Schedules of the learning rate (Fig 10): does AdaFisher need one, and does the order of the arms hang on it?"""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms, epochs, time_of
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms, epochs, time_of
 from suite.config import Schedule
 from suite.study import Case, Race, Study
 
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 CASES = tuple(Case(name=name, schedule=Schedule(name=name)) for name in ("cosine", "step", "constant"))
 
 STUDY = Study(

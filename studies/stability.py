@@ -1,10 +1,9 @@
 """Accuracy against learning rate, batch size, damping, γ and seed (Figs 6 and 23A)."""
 
-from studies.recipes import CNN, DIGITS, SEEDS, arms, epochs
+from studies.recipes import CNN, DIGITS, NAMES, SEEDS, arms, epochs
 from suite.config import Budget
 from suite.study import Case, Race, Study
 
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 FACTORS = {"1/100": 0.01, "1/10": 0.1, "3": 3.0, "10": 10.0}
 DAMPING = {"1/10": 0.1, "10": 10.0}
 GAMMAS = (0.1, 0.9)

@@ -1,9 +1,8 @@
 """Trajectories through the loss of a two-layer perceptron on Iris in two components (Figs 1, 13; App. C)."""
 
-from studies.recipes import DIGITS, arms, epochs
+from studies.recipes import DIGITS, NAMES, arms, epochs
 from suite.study import Case, Race, Study
 
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 PUBLISHED = Case(name="as published", hyperparameters={"lr": 1e-3}, budget=epochs(20))
 RACE = Race(
     budget=epochs(2500),

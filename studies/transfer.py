@@ -5,11 +5,10 @@ digits then, with a tenth of the learning rates that are best from random weight
 too; its AdaFisher has the same rate.
 """
 
-from studies.recipes import DIGITS, SEEDS, TRANSFER, arms, epochs, seconds, time_of
+from studies.recipes import DIGITS, NAMES, SEEDS, TRANSFER, arms, epochs, seconds, time_of
 from suite.config import Arm
 from suite.study import Case, Pretraining, Race, Study
 
-NAMES = ("sgd", "adam", "adafisher", "adafisher-released")
 NETWORKS = ("resnet50", "resnet101", "densenet121", "mobilenetv3")
 ROTATIONS = Pretraining(
     workload="digits_rotation", arm=Arm(name="adam", optimizer="adam", fixed={"lr": 3e-3}), budget=epochs(40)

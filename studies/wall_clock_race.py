@@ -7,8 +7,7 @@ without curvature; AdaFisher as the paper defines it against SGD that was tuned 
 
 from collections.abc import Iterator
 
-from studies.recipes import CCT, CNN, LANGUAGE, SEEDS, VIT, Values, arms, seconds, time_of
-from suite.config import Arm
+from studies.recipes import CCT, CNN, LANGUAGE, NAMES, SEEDS, VIT, Values, arms, seconds, time_of, untuned
 from suite.study import Case, Race, Study, Tuning
 
 FRACTIONS = {"1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0}  # of the budget, each with a schedule of its own
@@ -60,15 +59,7 @@ STUDY = Study(
     name="wall_clock_race",
     question="Which optimizer is best after the same training time, at which budget, and was it the curvature?",
     workload="digits",
-    arms=tuple(
-        Arm(name=name, optimizer=optimizer)
-        for name, optimizer in (
-            ("sgd", "sgd"),
-            ("adam", "adam"),
-            ("adafisher", "adafisher"),
-            ("adafisher-released", "adafisher_released"),
-        )
-    ),
+    arms=untuned(*NAMES),
     batch_size=64,
     tune=Tuning(num_trials=6, budget=seconds(3)),
     race=Race(
