@@ -16,10 +16,11 @@ from suite.config import Run
 from suite.execution import provenance
 from suite.execution.failures import FAILURES, failure_status, is_lost_peer, record_failure
 from suite.execution.job import Job, look_up, seconds_of
-from suite.execution.observe import after_training, probes_of, resident_bytes
+from suite.execution.observe import after_training, probes_of
 from suite.execution.rows import row_of
 from suite.plan import cost_key
 from suite.results import Store
+from suite.training import memory
 from suite.training.batches import steps_per_epoch
 from suite.training.calibration import Calibration
 from suite.training.clock import TrainClock
@@ -107,7 +108,7 @@ def _train(job: Job, store: Store, workers: Workers, checkpoint: _StoredCheckpoi
     seconds = seconds_of(run, job.calibrations, num_steps)
     clock = TrainClock(task.device)
     calibration = job.calibrations[_cost_key(job)] if run.budget.is_calibrated else None
-    before = resident_bytes()
+    before = memory.resident_bytes()
     outcome = train(
         task,
         limit=_limit(run, seconds, calibration, num_steps, clock, workers),

@@ -28,10 +28,11 @@ def gpu_cost(runs: Sequence[Run]) -> str:
     hours = 0.0
     unknown: dict[str, None] = {}
     device, _ = step_times()
+    arms = {run.arm.name: run.arm.optimizer for run in runs if run.source != "placebo"}
     for run in runs:
         if run.purpose in {"calibrate", "profile"}:
             continue
-        seconds = training_seconds(run)
+        seconds = training_seconds(run, arms)
         if seconds is None:
             unknown[f"{run.arm.optimizer} on {run.workload}"] = None
         else:
@@ -44,11 +45,12 @@ def gpu_cost(runs: Sequence[Run]) -> str:
     return text + (f", without {', '.join(named)}, whose step times are not known" if unknown else "")
 
 
-def training_seconds(run: Run) -> float | None:
+def training_seconds(run: Run, arms: Mapping[str, str]) -> float | None:
     """Return the training time of a run on the GPU whose step times are known.
 
     Args:
         run: The plan.
+        arms: The optimizer of each arm of the study, by its name: of the reference of a budget.
 
     Returns:
         Seconds on each of its GPUs; ``None`` where they are not known.
@@ -56,18 +58,13 @@ def training_seconds(run: Run) -> float | None:
     budget = run.budget
     if budget.kind == "wall_clock":
         return budget.amount
-    step_s = step_seconds(run, run.arm.optimizer if budget.reference is None else _optimizer_of(budget.reference))
+    step_s = step_seconds(run, run.arm.optimizer if budget.reference is None else arms[budget.reference])
     if step_s is None:
         return None
     if budget.kind == "steps":
         return budget.amount * step_s
     num_train = workloads.find(run.workload).num_train_with(run.splits)
     return None if num_train is None else budget.amount * (num_train // run.batch_size) * step_s
-
-
-def _optimizer_of(reference: str) -> str:
-    """Return the optimizer of a reference arm: arms that are references are called as their optimizers."""
-    return reference.replace("-", "_")
 
 
 def step_seconds(run: Run, optimizer: str) -> float | None:

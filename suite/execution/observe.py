@@ -1,9 +1,6 @@
 """What the diagnostics of a run are given, and what is measured of its memory once it has trained."""
 
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,12 +63,6 @@ class _Observer:
         )
         finding = self._diagnostic.measure(moment)
         return finding.values, finding.arrays
-
-
-def resident_bytes() -> int | None:
-    """Return the memory of this process that is resident now; ``None`` where there is no ``/proc``."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else None
 
 
 def after_training(task: Task, outcome: Outcome, before_bytes: int | None) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """Memory of a run: exact bytes of parameters and optimizer state, and what the process or the device peaked at."""
 
 import ctypes
+import os
 import resource
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +81,12 @@ def peaks(device: torch.device) -> dict[str, int | None]:
         "peak_cuda_allocated_bytes": torch.cuda.max_memory_allocated(device) if is_cuda else None,
         "peak_cuda_reserved_bytes": torch.cuda.max_memory_reserved(device) if is_cuda else None,
     }
+
+
+def resident_bytes() -> int | None:
+    """Return the memory of this process that is resident now; ``None`` where there is no ``/proc``."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else None
 
 
 def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
