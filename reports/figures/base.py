@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#8A
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "pentagon", "cross", "hexagram")
 HATCHES = ("", "/", ".")  # of bars, which have no dash
+# The arms that most studies have keep their places, so that each looks the same on every page; others take free places.
+PLACES = (
+    *("sgd", "adam", "adafisher", "adafisher-released", "kfac", "shampoo", "adahessian"),
+    *("adamw", "eva", "adafisherw", "adafisherw-released", "adafactor"),
+)
 LOST_SYMBOL = "x"
 NEUTRAL = "#8A8A8A"
 PANEL_PX = 230
@@ -43,9 +49,11 @@ class FigureSpec:
         title: The question that it answers.
         good: What is good, as a sentence; ``{metric}`` stands for the metric's name and direction.
         data: Pure function of the frames.
-        plot: Draws what ``data`` returned; never raises for empty data.
+        plot: Draws what ``data`` returned; without data :func:`empty`, which says what is missing: the page then leaves
+            the figure out and repeats that.
         note: How to read it, in a sentence or two.
         is_of_the_race: Whether it shows race runs alone, so that it is left out where arms were only tuned.
+        is_of_the_study: Whether it is drawn once, of all parts of a study, instead of once a part.
     """
 
     name: str
@@ -55,6 +63,7 @@ class FigureSpec:
     plot: Callable[[Any], go.Figure]
     note: str
     is_of_the_race: bool = False
+    is_of_the_study: bool = False
 
     def draw(self, frames: Frames) -> go.Figure:
         """Return the figure of these frames."""
@@ -78,7 +87,7 @@ class ArmStyle:
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """Return the style of each arm, by its place among all arms of the study.
+    """Return the style of each arm: by its place in :data:`PLACES`, else by its order among the other arms.
 
     An arm and its entries of other sources, ``adam`` and ``adam (default)``, share colour and symbol and differ in
     dash; then solid is the winner in the race, and a colour's second arm goes on with other dashes. Where no arm has
@@ -91,11 +100,11 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     Returns:
         A style an arm.
     """
-    bases = list(dict.fromkeys(map(base_arm, arms)))
+    places = _places(list(dict.fromkeys(map(base_arm, arms))))
     sources = sorted({arm.removeprefix(base_arm(arm)) for arm in arms})
     styles = {}
     for arm in arms:
-        place = bases.index(base_arm(arm))
+        place = places[base_arm(arm)]
         lap = place // len(COLORS)
         turn = sources.index(arm.removeprefix(base_arm(arm))) + len(sources) * lap
         styles[arm] = ArmStyle(
@@ -105,6 +114,14 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
             HATCHES[lap % len(HATCHES)],
         )
     return styles
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Return the place of each arm: its own if it has one, else the first that nobody has, or could have here."""
+    own = {name: PLACES.index(known) for name in names if (known := name.replace("_", "-")) in PLACES}
+    others = [name for name in names if name not in own]
+    free = (place for place in count() if place not in own.values())
+    return own | dict(zip(others, free, strict=False))
 
 
 def label(text: object) -> str:
