@@ -11,6 +11,10 @@ from suite.errors import UsageError
 TEMPORARY = ".tmp"  # how the names of files end that are being written
 
 
+class MissingError(UsageError):
+    """A file is not there, or not any more."""
+
+
 class Folder:
     """A directory, local or on any ``pyarrow.fs`` URI.
 
@@ -109,11 +113,14 @@ class Folder:
             Its content.
 
         Raises:
+            MissingError: If it is not there.
             UsageError: If it cannot be read.
         """
         try:
             with self._fs.open_input_stream(self.path(name), compression=None) as stream:
                 return bytes(stream.read())
+        except FileNotFoundError as error:
+            raise MissingError(f"{self.shown(name)!r} cannot be read: {_one_line(error)}") from error
         except OSError as error:
             raise UsageError(f"{self.shown(name)!r} cannot be read: {_one_line(error)}") from error
 

@@ -13,8 +13,9 @@ lock                    held by the process at work
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from suite.errors import UsageError
-from suite.results.folder import TEMPORARY, Folder
+from suite.results.folder import TEMPORARY, Folder, MissingError
 from suite.results.schema import KEY, SCHEMA_VERSION, TABLES, arrow_schema
 
 _LONG_TABLES = tuple(table for table in TABLES if table != "runs")
@@ -31,25 +32,45 @@ _KEY_NAMES = [column.name for column in KEY]
 _MARKER = "study.json"
 _PLAN = "plan.json"
 _VERSION_KEY = b"schema_version"
+MAX_FOLDS = 3  # of another process, while tables are read once
 
 
-@dataclass(frozen=True, slots=True)
 class Results:
-    """The tables as pandas frames; the columns are in :mod:`suite.results.schema`.
+    """The tables as pandas frames, each read when it is first asked for; the columns: :mod:`suite.results.schema`.
+
+    While a study runs, a table that is asked for later may have runs that an earlier one does not have yet.
 
     Args:
-        runs: A row a run.
-        epochs: A row an evaluation.
-        steps: A row a sampled training step.
-        metrics: A row a (step, name, value).
-        arrays: A row a (step, name, row, column, value).
+        read: Returns a table by its name.
     """
 
-    runs: pd.DataFrame
-    epochs: pd.DataFrame
-    steps: pd.DataFrame
-    metrics: pd.DataFrame
-    arrays: pd.DataFrame
+    def __init__(self, read: Callable[[str], pd.DataFrame]) -> None:
+        self._read = read
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row a run."""
+        return self._read("runs")
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row an evaluation."""
+        return self._read("epochs")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """A row a sampled training step."""
+        return self._read("steps")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """A row a (step, name, value)."""
+        return self._read("metrics")
+
+    @cached_property
+    def arrays(self) -> pd.DataFrame:
+        """A row a (step, name, row, column, value)."""
+        return self._read("arrays")
 
     def only(self, run_ids: Collection[str]) -> "Results":
         """Return the rows of some runs.
@@ -60,8 +81,12 @@ class Results:
         Returns:
             The tables without all other runs.
         """
-        tables = {name: getattr(self, name) for name in TABLES}
-        return Results(**{name: frame[frame["run_id"].isin(run_ids)] for name, frame in tables.items()})
+
+        def read(name: str) -> pd.DataFrame:
+            frame: pd.DataFrame = getattr(self, name)
+            return frame[frame["run_id"].isin(run_ids)]
+
+        return Results(read)
 
 
 def load(uri: str | os.PathLike[str]) -> Results:
@@ -171,12 +196,14 @@ class Store:
         return value
 
     def load(self) -> Results:
-        """Read the folded tables and the newer files.
+        """Read the folded tables and the newer files: each table when it is asked for, but the runs at once.
 
         Returns:
             The tables; of several attempts at a run, the last.
         """
-        return Results(**{name: _to_pandas(table, name) for name, table in self._tables(tuple(TABLES)).items()})
+        results = Results(lambda name: _to_pandas(self._tables((name,))[name], name))
+        _ = results.runs  # what is damaged is said here
+        return results
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the finished runs.
@@ -241,12 +268,22 @@ class Store:
             self.folder.remove(_file_name(*attempt))
 
     def _tables(self, names: tuple[str, ...]) -> dict[str, pa.Table]:
+        """Return tables as they are at one moment, though another process may fold meanwhile."""
+        for _ in range(MAX_FOLDS):
+            try:
+                return self._tables_now(names)
+            except MissingError:  # folded since it was listed: what was folded is read again
+                continue
+        return self._tables_now(names)
+
+    def _tables_now(self, names: tuple[str, ...]) -> dict[str, pa.Table]:
         """Return tables, each run once: of its last attempt the newer file, else what was folded."""
         files = self._read_run_files(names)
         folded = {name: self._folded(name) for name in names}
+        keys = folded["runs"] if "runs" in folded else self._folded("runs", _KEY_NAMES)
         attempts: dict[str, tuple[int, bool]] = {}
-        for is_file, source in ((False, folded), (True, files)):
-            for run_id, attempt in zip(*(source["runs"][c].to_pylist() for c in _KEY_NAMES), strict=True):
+        for is_file, source in ((False, keys), (True, files["runs"])):
+            for run_id, attempt in zip(*(source[c].to_pylist() for c in _KEY_NAMES), strict=True):
                 attempts[run_id] = max(attempts.get(run_id, (0, False)), (attempt, is_file))
         kept = {
             is_file: [f"{run_id}-{attempt}" for run_id, (attempt, place) in attempts.items() if place == is_file]
@@ -256,24 +293,30 @@ class Store:
             name: pa.concat_tables([_only(files[name], kept[True]), _only(folded[name], kept[False])]) for name in names
         }
 
-    def _folded(self, table: str) -> pa.Table:
+    def _folded(self, table: str, columns: list[str] | None = None) -> pa.Table:
         name = f"tables/{table}.parquet"
-        schema = arrow_schema(table)
+        whole = arrow_schema(table)
+        schema = pa.schema([whole.field(column) for column in columns or whole.names])
         return self._read(name, schema.names).cast(schema) if self.folder.has(name) else schema.empty_table()
 
     def _read_run_files(self, tables: tuple[str, ...]) -> dict[str, pa.Table]:
+        """Return tables of the unfolded files; ``runs`` with its key alone where it is not asked for."""
         long = [table for table in tables if table != "runs"]
-        columns = [*arrow_schema("runs").names, *long]
-        parts = [self._read(_file_name(*attempt), columns) for attempt in self.unfolded()]
+        own = arrow_schema("runs").names if "runs" in tables else _KEY_NAMES
+        names = [_file_name(*attempt) for attempt in self.unfolded()]
+        with ThreadPoolExecutor() as pool:
+            parts = list(pool.map(lambda name: self._read(name, [*own, *long]), names))
         whole = pa.concat_tables(parts) if parts else _run_file_schema().empty_table()
-        return {"runs": whole.select(arrow_schema("runs").names), **{table: _unnest(whole, table) for table in long}}
+        return {"runs": whole.select(own), **{table: _unnest(whole, table) for table in long}}
 
     def _read(self, name: str, columns: list[str]) -> pa.Table:
         try:
             file = pq.ParquetFile(pa.BufferReader(self.folder.read(name)))
             version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
             self._check_version(version, name)
-            table = file.read(columns=columns).replace_schema_metadata(None)
+            # a thread a file, not a column: files of a run are small
+            table = file.read(columns=columns, use_threads=name.startswith("tables/"))
+            table = table.replace_schema_metadata(None)
             return (_with_new_columns(table) if version < SCHEMA_VERSION else table).select(columns)
         except (ValueError, KeyError, OSError) as error:
             if isinstance(error, UsageError):

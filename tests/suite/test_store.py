@@ -40,6 +40,14 @@ def snapshot(path):
     return {p.relative_to(path): p.read_bytes() if p.is_file() else None for p in path.rglob("*")}
 
 
+def whole(uri):
+    """The results with every table read now."""
+    results = load(uri)
+    for table in TABLES:
+        getattr(results, table)
+    return results
+
+
 def assert_same(one, two):
     for table in TABLES:
         pd.testing.assert_frame_equal(getattr(one, table), getattr(two, table))
@@ -124,7 +132,7 @@ def fill(store, names, value=0.0):
 
 def test_folding_changes_nothing_but_the_place(store):
     fill(store, ["b", "a", "c"])
-    before = store.load()
+    before = whole(store.uri)
     store.fold()
     assert_same(store.load(), before)
     assert store.unfolded() == []
@@ -136,7 +144,7 @@ def test_folding_adds_to_what_was_folded(store):
     fill(store, ["a", "b"], 1.0)
     store.fold()
     fill(store, ["c"], 2.0)
-    before = store.load()
+    before = whole(store.uri)
     assert set(before.runs["run_id"]) == {"a", "b", "c"}
     store.fold()
     assert_same(store.load(), before)
@@ -156,7 +164,7 @@ class CrashError(Exception):
     pass
 
 
-NUM_FOLD_OPERATIONS = 4 + 2  # tables written, files removed
+NUM_FOLD_OPERATIONS = len(TABLES) + 2  # tables written, files removed
 
 
 @pytest.mark.parametrize("num_before", range(NUM_FOLD_OPERATIONS))
@@ -167,7 +175,7 @@ def test_a_crash_while_folding_loses_and_repeats_nothing(store, monkeypatch, num
     fill(store, ["a"], 2.0)
     name, attempt = {"new": ("b", 1), "again": ("old", 1), "retried": ("old", 2)}[kind]
     store.write(run_row(name, attempt), long_rows(3.0))
-    before = store.load()
+    before = whole(store.uri)
     operations = iter(range(num_before))
 
     def crashing(function):
@@ -191,6 +199,36 @@ def test_a_crash_while_folding_loses_and_repeats_nothing(store, monkeypatch, num
     assert after.unfolded() == []
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_what_another_process_folds_meanwhile_is_read(store, monkeypatch, table):
+    fill(store, ["a"], 1.0)
+    store.fold()
+    fill(store, ["b", "c"], 2.0)
+    before = whole(store.uri)
+    reader = Store(store.uri)
+    listed = reader.unfolded
+
+    def listed_then_folded():
+        found = listed()
+        store.fold()
+        return found
+
+    monkeypatch.setattr(reader, "unfolded", listed_then_folded)
+    pd.testing.assert_frame_equal(getattr(reader.load(), table), getattr(before, table))
+
+
+def test_tables_are_read_when_they_are_asked_for(store, monkeypatch):
+    fill(store, ["a"])
+    store.fold()
+    reader, names = Store(store.uri), []
+    read = reader.folder.read
+    monkeypatch.setattr(reader.folder, "read", lambda name: names.append(name) or read(name))
+    results = reader.load()
+    assert names == ["tables/runs.parquet"]
+    assert results.epochs is results.epochs
+    assert names.count("tables/epochs.parquet") == 1 and "tables/steps.parquet" not in names
+
+
 @pytest.mark.parametrize("fold_between", [False, True], ids=["files", "folded first"])
 def test_the_last_attempt_wins(store, fold_between):
     store.write(run_row(attempt=1, status="failed", error="boom"), long_rows(1.0))
@@ -198,7 +236,7 @@ def test_the_last_attempt_wins(store, fold_between):
         store.fold()
     store.write(run_row(attempt=2), long_rows(2.0))
     store.write(run_row("r1"), long_rows(5.0))
-    results = store.load()
+    results = whole(store.uri)
     assert results.runs.set_index("run_id")["attempt"].to_dict() == {"r0": 2, "r1": 1}
     assert written(results) == {table: [2, 2] for table in LONG}
     assert store.finished()["r0"]["status"] == "completed"
@@ -331,7 +369,7 @@ def test_what_is_damaged_or_newer_is_said_in_one_line(store, tmp_path, name, dam
     damage(tmp_path / "results" / name)
     before = snapshot(tmp_path)
     with pytest.raises(UsageError, match=message) as caught:
-        load(store.uri)
+        whole(store.uri)
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(UsageError):
         Store(store.uri, "tiny").fold()
