@@ -14,13 +14,15 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 ALPHA = 0.05
 POWER = 0.8
 BOOTSTRAP_FROM = 10  # values; below, Student's t: the bootstrap's intervals are too short for few values
 MAX_SEEDS = 10_000
 BASIN_TOLERANCE = 0.02
+SPIKE_RATIO, SPIKE_FLOOR = 2.0, 0.02
+SPIKE_WINDOW, MIN_SPIKE_WINDOW = 9, 5  # samples
 _ROUND_OFF = 1e-12  # relative; the standard deviation of equal floats is about 1e-16 of their size, not always zero
 
 Floats = NDArray[np.float64]
@@ -35,6 +37,32 @@ class Estimate:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairTest:
+    """The paired test of two arms in a table.
+
+    Args:
+        first: Name of an arm.
+        second: Name of the other.
+        differences: Of first - second, one a common seed.
+        p_value: Of the two-sided test; NaN if excluded, or below two common seeds.
+        p_holm: Corrected over all tested pairs of the table.
+        excluded: Whether the pair was not tested because it was asked not to be.
+    """
+
+    first: str
+    second: str
+    differences: Floats
+    p_value: float
+    p_holm: float
+    excluded: bool
+
+    @property
+    def resolved(self) -> bool:
+        """Whether noise does not explain the difference."""
+        return self.p_holm < ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +135,19 @@ def paired_p_value(differences: ArrayLike) -> float:
     the exact sign-flip test instead, p = 2^(1-n), so that such a difference is resolved from six seeds on, not before.
 
     Args:
-        differences: One a common seed, finite.
+        differences: One a common seed.
 
     Returns:
-        NaN for fewer than two.
+        NaN for fewer than two, or if one is infinite.
     """
     d = np.asarray(differences, dtype=np.float64)
-    if len(d) < 2:
+    n = len(d)
+    if n < 2 or not np.isfinite(d).all():
         return math.nan
     if _is_constant(d):
-        return 1.0 if d[0] == 0 else 2.0 ** (1 - len(d))
-    return float(stats.ttest_1samp(d, 0.0).pvalue)
+        return 1.0 if d[0] == 0 else 2.0 ** (1 - n)
+    t = d.mean() / (d.std(ddof=1) / math.sqrt(n))
+    return float(2 * special.stdtr(n - 1, -abs(t)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -211,6 +241,25 @@ def probability_of_improvement(first: ArrayLike, second: ArrayLike, *, sign: int
     return float(np.mean((a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])))
 
 
+def paired_tests(values: pd.DataFrame, *, exclude: Iterable[str] = ()) -> list[PairTest]:
+    """Test every pair of arms by :func:`paired_p_value`, corrected by :func:`holm`: what decides in every table.
+
+    Args:
+        values: A row a seed, a column an arm; NaN where a run is lost or missing.
+        exclude: Arms whose pairs are not tested.
+
+    Returns:
+        One an unordered pair, ``first`` being the earlier column.
+    """
+    excluded, columns = set(exclude), {str(arm): column.to_numpy(np.float64) for arm, column in values.items()}
+    pairs = list(combinations(columns, 2))
+    differences = [d[~np.isnan(d)] for d in (columns[first] - columns[second] for first, second in pairs)]
+    is_out = [bool(excluded & {*pair}) for pair in pairs]
+    p_values = [math.nan if out else paired_p_value(d) for d, out in zip(differences, is_out, strict=True)]
+    found = zip(pairs, differences, p_values, holm(p_values), is_out, strict=True)
+    return [PairTest(*pair, d, p_value=p, p_holm=p_holm, excluded=out) for pair, d, p, p_holm, out in found]
+
+
 def compare_all(values: pd.DataFrame, *, sign: int = 1, exclude: Iterable[str] = ()) -> list[Comparison]:
     """Compare every pair of arms, Holm-corrected over the pairs that could be tested.
 
@@ -224,30 +273,25 @@ def compare_all(values: pd.DataFrame, *, sign: int = 1, exclude: Iterable[str] =
     Returns:
         One an unordered pair, ``first`` being the earlier column.
     """
-    excluded = set(exclude)
-    pairs = list(combinations(map(str, values.columns), 2))
-    differences = [(values[a] - values[b]).dropna().to_numpy(dtype=np.float64) for a, b in pairs]
-    p_values = [
-        math.nan if excluded & set(pair) else paired_p_value(d) for pair, d in zip(pairs, differences, strict=True)
-    ]
-    alpha = ALPHA / max(1, sum(map(math.isfinite, p_values)))
+    tests = paired_tests(values, exclude=exclude)
+    alpha = ALPHA / max(1, sum(math.isfinite(test.p_value) for test in tests))
     comparisons = []
-    for (first, second), d, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
-        mean, std = mean_and_std(d)
-        is_tested = math.isfinite(p)
+    for test in tests:
+        mean, std = mean_and_std(test.differences)
+        n, is_tested = len(test.differences), math.isfinite(test.p_value)
         comparisons.append(
             Comparison(
-                first,
-                second,
-                n=len(d),
+                test.first,
+                test.second,
+                n=n,
                 difference=mean,
-                p_value=p,
-                p_holm=p_holm,
-                excluded=bool(excluded & {first, second}),
-                resolved=p_holm < ALPHA,
-                detectable=detectable_difference(std, len(d), alpha=alpha) if is_tested else math.nan,
+                p_value=test.p_value,
+                p_holm=test.p_holm,
+                excluded=test.excluded,
+                resolved=test.resolved,
+                detectable=detectable_difference(std, n, alpha=alpha) if is_tested else math.nan,
                 seeds_needed=seeds_needed(mean, std, alpha=alpha) if is_tested else None,
-                p_improvement=probability_of_improvement(values[first], values[second], sign=sign),
+                p_improvement=probability_of_improvement(values[test.first], values[test.second], sign=sign),
             )
         )
     return comparisons
@@ -278,6 +322,49 @@ def divergence_rate(statuses: Sequence[str]) -> float:
     """Return the share of runs that diverged; failed runs say nothing about stability and are left out."""
     counted = [status for status in statuses if status != "failed"]
     return counted.count("diverged") / len(counted) if counted else math.nan
+
+
+def spike_rate(losses: ArrayLike, *, ratio: float = SPIKE_RATIO) -> float:
+    """Return the share of sampled training losses that are spikes.
+
+    Loss spikes are a sign of instability in Wortsman et al. (2023), "Small-scale proxies for large-scale Transformer
+    training instabilities", arXiv 2309.14322; the definition is ours, for few samples: a loss is a spike above
+    ``ratio`` times the median of the 9 samples before it. That median counts as at least 2 % of the first loss, so that
+    the noise of a loss that is almost zero is none. Each loss with at least 5 samples before it is judged.
+
+    Args:
+        losses: In the order of the steps; what is not finite is left out, since it is divergence.
+        ratio: How far above the running median a spike begins.
+
+    Returns:
+        In [0, 1]; NaN for too few samples to judge any.
+    """
+    x = pd.Series(_finite(losses))
+    before = x.shift().rolling(SPIKE_WINDOW, min_periods=MIN_SPIKE_WINDOW).median().dropna()
+    if before.empty:
+        return math.nan
+    return float((x[before.index] > ratio * before.clip(lower=SPIKE_FLOOR * abs(x.iloc[0]))).mean())
+
+
+def performance_profile(costs: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of problems that each arm solves within a factor of the best arm on the same problem.
+
+    Dolan and Moré (2002), "Benchmarking optimization software with performance profiles", equations 2.1 and 2.2. A
+    problem that no arm solves counts as unsolved by all. A factor is relative to the arms of the table: without one of
+    them the others may stand in another order.
+
+    Args:
+        costs: A row a problem, a column an arm; >= 0, lower is better, NaN or infinity where not solved.
+
+    Returns:
+        Shares in [0, 1], a column an arm, indexed by the factors >= 1 at which one of them changes, 1 always among
+        them; no rows for no problems.
+    """
+    solved = costs.where(np.isfinite(costs))
+    best = solved.min(axis=1)
+    factors = solved.div(best, axis=0).mask(solved.eq(best, axis=0), 1.0)
+    steps = np.unique([1.0, *_finite(factors)]) if len(costs) else np.array([])
+    return pd.DataFrame({arm: [(factors[arm] <= step).mean() for step in steps] for arm in costs}, index=steps)
 
 
 def _finite(values: ArrayLike) -> Floats:
