@@ -1,28 +1,32 @@
 """What to distrust in a study: one check a function, each yielding sentences for the summary."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from reports import stats, text
-from reports.frames import LOST, Frames, race_runs, read_json, times, tune_runs
+from reports.frames import LOST, Frames, race_runs, read_json, tune_runs
 from reports.race import Race
 from reports.sweep import Search
-from suite.results import INPUT_BOUND
+from reports.trust import Stamp, stamps
 
 SEEDS_FOR_CLAIMS = 10
-MAX_DRIFT = 0.10
-MAX_OVERSHOOT = 0.02  # of the budget
-MAX_LOAD_BESIDE = 1.0  # processes beside our own workers
+MAX_CALIBRATION_ERROR = 0.10  # of the measured time, relative to the calibrated
 CONSTANT_SPREAD = 1.1  # 95th over 5th percentile of the preconditioner
 MAX_SENTENCES = 3  # of one kind, an arm each; more arms share one
 MANY_PAIRS = 15  # of arms, tested together: those of six arms
 MIN_LEVELS = 4  # distinct values of the metric, to call their smallest gap its grain
 
 
-def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned: int | None = None) -> Iterator[str]:
+def cautions(
+    frames: Frames,
+    result: Race,
+    searches: tuple[Search, ...],
+    planned: int | None = None,
+    checks: Sequence[Stamp] | None = None,
+) -> Iterator[str]:
     """Yield everything in these runs that a reader should distrust, the gravest first.
 
     Args:
@@ -30,6 +34,7 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
         result: Its race.
         searches: Its searches.
         planned: How many runs were planned, where the caller knows.
+        checks: What :func:`reports.trust.stamps` found in the whole study; by default, what it finds in these frames.
 
     Yields:
         One sentence or two each.
@@ -45,11 +50,9 @@ def cautions(frames: Frames, result: Race, searches: tuple[Search, ...], planned
     yield from _pruning(frames, searches)
     yield from _constant_preconditioner(frames)
     yield from _fallbacks(frames)
-    yield from _drift(frames)
-    yield from _input_bound(frames)
-    yield from _overshoot(frames)
+    yield from _times(stamps(frames) if checks is None else checks)
+    yield from _calibration_error(frames)
     yield from _machines(frames)
-    yield from _load(frames)
 
 
 def _missing(frames: Frames, planned: int | None) -> Iterator[str]:
@@ -209,38 +212,24 @@ def _fallbacks(frames: Frames) -> Iterator[str]:
         yield f"Linear algebra failed in the race, and something else was done: {text.listing(kinds)}, over all seeds."
 
 
-def _drift(frames: Frames) -> Iterator[str]:
-    """Yield the arms whose measured time differs from the calibrated one."""
+def _times(checks: Sequence[Stamp]) -> Iterator[str]:
+    """Yield the checks of the times that failed, in the words of the table of trust."""
+    for stamp in checks:
+        if stamp.is_ok is False:
+            yield f"The times failed a check, {stamp.name}: {stamp.text}"
+
+
+def _calibration_error(frames: Frames) -> Iterator[str]:
+    """Yield the arms whose measured time differs from the calibrated one that they were charged."""
     runs = frames.runs[(frames.runs["budget_time_s"] > 0) & frames.runs["purpose"].isin(("tune", "race"))]
     ratios = (runs["train_time_s"] / runs["budget_time_s"]).groupby([runs["arm"], runs["purpose"]]).median()
-    drifted = ratios[(ratios - 1).abs() > MAX_DRIFT]
-    if len(drifted):
-        items = text.listing(f"{key[0]} {ratio:.2f} in {key[1]} runs" for key, ratio in drifted.items())  # type: ignore[index]
+    found = ratios[(ratios - 1).abs() > MAX_CALIBRATION_ERROR]
+    if len(found):
+        items = text.listing(f"{key[0]} {ratio:.2f} in {key[1]} runs" for key, ratio in found.items())  # type: ignore[index]
         yield (
-            f"Calibration drift: the measured time over the time charged is {items}. The budget counts calibrated "
-            "steps, so arms stay comparable only if all drift alike."
+            f"Calibration error: the measured time over the calibrated one that was charged is {items}. The budget "
+            "counts calibrated steps, so arms stay comparable only if all are off alike."
         )
-
-
-def _input_bound(frames: Frames) -> Iterator[str]:
-    """Yield the arms that spent much of their training time waiting for data."""
-    spent = times(frames)
-    bound = spent[spent["data_share"] > INPUT_BOUND].to_dict("records")
-    if bound:
-        items = text.listing(f"{row['purpose']} {row['arm']} {row['data_share']:.0%}" for row in bound)
-        yield (
-            f"Input-bound: these runs spent so much of their training time waiting for data: {items}. Their times say "
-            "as much of the loader as of the optimizer."
-        )
-
-
-def _overshoot(frames: Frames) -> Iterator[str]:
-    """Yield how many runs ended away from their budget."""
-    runs = frames.runs[(frames.runs["status"] == "completed") & (frames.runs["budget_seconds"] > 0)]
-    share = (runs["overshoot_s"] / runs["budget_seconds"]).abs()
-    off = int((share > MAX_OVERSHOOT).sum())
-    if off:
-        yield f"{text.count(off, 'run')} missed the budget by more than {MAX_OVERSHOOT:.0%}, at most {share.max():.1%}."
 
 
 def _machines(frames: Frames) -> Iterator[str]:
@@ -254,18 +243,3 @@ def _machines(frames: Frames) -> Iterator[str]:
         if len(names) > 1:
             plural = noun.replace("kind", "kinds") if " " in noun else f"{noun}s"
             yield f"Runs come from {len(names)} {plural}: {text.listing(names)}."
-
-
-def _load(frames: Frames) -> Iterator[str]:
-    """Yield how many timed runs started on a busy machine."""
-    restless = int((frames.runs["is_quiet"] == False).sum())  # noqa: E712  # null where nothing was calibrated
-    if restless:
-        yield f"{text.count(restless, 'calibration')} began while something else ran: step times may be too long."
-    runs = frames.runs[frames.runs["purpose"].isin(("race", "calibrate"))]
-    beside = runs["load_before"] - (runs["num_workers"] * runs["num_threads"]).fillna(1)
-    busy = int((beside > MAX_LOAD_BESIDE).sum())
-    if busy:
-        yield (
-            f"{text.count(busy, 'race or calibration run')} started on a busy machine (load average up to "
-            f"{text.number(runs['load_before'].max())}): times may be too long."
-        )

@@ -4,7 +4,7 @@ A winner needs to be resolved against every other arm that finished all its race
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports import text
@@ -15,6 +15,7 @@ from reports.frames import Frames, is_tuning_only, metric_of
 from reports.race import Race, race, time_to_target, verdict
 from reports.stats import Comparison
 from reports.sweep import Search, sweep
+from reports.trust import Stamp
 
 MAX_LINES = 6  # rivals that get a line each; more share one
 MAX_FASTEST = 5
@@ -52,7 +53,13 @@ def summarize(frames: Frames, *, planned: int | None = None) -> Summary:
     return summary_of(frames, race(frames), sweep(frames), planned)
 
 
-def summary_of(frames: Frames, result: Race, searches: tuple[Search, ...], planned: int | None = None) -> Summary:
+def summary_of(
+    frames: Frames,
+    result: Race,
+    searches: tuple[Search, ...],
+    planned: int | None = None,
+    checks: Sequence[Stamp] | None = None,
+) -> Summary:
     """Return the summary of runs whose race and searches are known.
 
     Args:
@@ -60,6 +67,7 @@ def summary_of(frames: Frames, result: Race, searches: tuple[Search, ...], plann
         result: Its race.
         searches: Its searches.
         planned: How many runs were planned, where the caller knows.
+        checks: Of the times of the whole study; by default, of these frames.
 
     Returns:
         The summary.
@@ -70,7 +78,7 @@ def summary_of(frames: Frames, result: Race, searches: tuple[Search, ...], plann
         _tuning_headline(frames, searches) if is_tuning_only(frames) else _headline(result, winner),
         (*_results(result), *map(_curvature, (gain for gain in gains(frames) if gain.placebo))),
         tuple(costs(frames, result, searches)),
-        tuple(cautions(frames, result, searches, planned)),
+        tuple(cautions(frames, result, searches, planned, checks)),
     )
 
 

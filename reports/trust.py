@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats, text
-from reports.frames import LOST, Frames, base_arm
+from reports.frames import LOST, Frames, base_arm, remembered
 from suite.results import INPUT_BOUND
 
 MAX_GAP = 0.05  # between an arm and itself
@@ -22,9 +22,10 @@ MAX_LOAD = 1.5  # processes a core: the suite itself fills the cores, and no mor
 MAX_OVERSHOOT = 0.02  # of the budget
 MIN_RUNS = 3  # of the reference arm, to see a drift
 
+TIMED = ("race", "single", "calibrate", "profile")  # purposes of runs whose time is measured
+
 _CONTROL = re.compile(r" \(control\)$")
 _CORES = re.compile(r"(\d+) cores")
-_TIMED = ("race", "single", "calibrate", "profile")
 _CONDITIONS = ["workload", "case", "num_workers", "num_threads", "batch_size"]
 
 
@@ -36,13 +37,19 @@ class Stamp:
         name: Of the check.
         is_ok: Whether the times passed; ``None`` where that cannot be judged.
         text: What was measured, one sentence.
+        value: The farthest that was measured, without its sign; NaN where nothing was judged by a number.
+        bound: What it may be at most, in the same unit: processes a core for ``load``, else a fraction. A check can
+            fail below it for another reason, which its text gives: a control that is told apart, a restless machine.
     """
 
     name: str
     is_ok: bool | None
     text: str
+    value: float = math.nan
+    bound: float = math.nan
 
 
+@remembered
 def stamps(frames: Frames) -> list[Stamp]:
     """Check the times of a study, or of a part of it.
 
@@ -95,12 +102,13 @@ def control(frames: Frames) -> Stamp:
     tested = (
         f"{text.p_value(p)}, {'resolved' if p < stats.ALPHA else 'not resolved'}" if math.isfinite(p) else "one seed"
     )
-    is_judged = any(map(math.isfinite, p_values))
+    is_judged = any(is_apart) or any(map(math.isfinite, p_values))
     return Stamp(
         "control",
-        False if any(is_apart) else True if is_judged else None,
+        not any(is_apart) if is_judged else None,
         f"{name} against itself{others}: {gap.mean:+.1%} of its step{interval} ({tested}; "
         f"{text.count(gap.n, 'seed')}); the bound is {MAX_GAP:.0%}.",
+        *((abs(gap.mean), MAX_GAP) if is_judged else ()),
     )
 
 
@@ -109,28 +117,47 @@ def drift(frames: Frames, reference: str | None = None) -> Stamp:
 
     Args:
         frames: Prepared frames.
-        reference: The arm; by default the one that raced twice, else the one with the most runs. Its runs under
-            different conditions count relative to the median of each.
+        reference: The arm; by default that of :func:`course`.
 
     Returns:
         Failed where the last third of the runs, by start, took 10 % more or less than the first.
+    """
+    found = course(frames, reference)
+    if len(found) < MIN_RUNS:
+        return Stamp("drift", None, "Too few runs of one arm, with the times at which they started, to see a drift.")
+    first, last = (float(found.loc[found["third"] == third, "relative"].mean()) for third in ("first", "last"))
+    change = last / first - 1
+    return Stamp(
+        "drift",
+        abs(change) <= MAX_DRIFT,
+        f"The step of {found['base'].iloc[0]} changed by {change:+.1%} from the first third of its {len(found)} runs "
+        f"to the last; the bound is {MAX_DRIFT:.0%}.",
+        abs(change),
+        MAX_DRIFT,
+    )
+
+
+def course(frames: Frames, reference: str | None = None) -> pd.DataFrame:
+    """Return the step times of one arm over the course of the study.
+
+    Args:
+        frames: Prepared frames.
+        reference: The arm; by default the one that raced twice, else the one with the most runs.
+
+    Returns:
+        A row a run with a known start, in that order, those of its control too. Beside the columns of ``runs``: base
+        (the arm), start, seconds (of a step), relative (to the median under the same conditions) and third
+        (``first``, ``middle`` or ``last``).
     """
     runs = step_times(frames)
     base = runs["arm"].map(lambda arm: base_arm(arm) if is_control(arm) else arm)  # a placebo's steps are its own
     runs = runs.assign(base=base, start=pd.to_datetime(runs["started_at"], utc=True))
     arm = reference or _reference(runs)
-    own = runs[(runs["base"] == arm) & runs["start"].notna()].sort_values("start")
-    if len(own) < MIN_RUNS:
-        return Stamp("drift", None, "Too few runs of one arm, with the times at which they started, to see a drift.")
-    relative = own["seconds"] / own.groupby(_CONDITIONS, dropna=False)["seconds"].transform("median")
-    third = len(own) // 3
-    change = float(relative.iloc[-third:].mean() / relative.iloc[:third].mean() - 1)
-    return Stamp(
-        "drift",
-        abs(change) <= MAX_DRIFT,
-        f"The step of {arm} changed by {change:+.1%} from the first third of its {len(own)} runs to the last; the "
-        f"bound is {MAX_DRIFT:.0%}.",
-    )
+    own = runs[(runs["base"] == arm) & runs["start"].notna()].sort_values("start", ignore_index=True)
+    median = own.groupby(_CONDITIONS, dropna=False)["seconds"].transform("median")
+    place, size = np.arange(len(own)), len(own) // 3
+    third = np.select([place < size, place >= len(own) - size], ["first", "last"], "middle")
+    return own.assign(relative=own["seconds"] / median, third=third)
 
 
 def load(frames: Frames) -> Stamp:
@@ -143,7 +170,7 @@ def load(frames: Frames) -> Stamp:
         Failed where a timed run started beside more processes than the suite itself would leave behind, or a
         measurement began before the machine was quiet.
     """
-    runs = frames.runs[frames.runs["purpose"].isin(_TIMED)]
+    runs = frames.runs[frames.runs["purpose"].isin(TIMED)]
     cores = runs["hardware"].astype("object").map(_cores).astype("float64")
     per_core = (runs["load_before"] / cores).dropna()
     is_quiet = runs["is_quiet"].dropna()
@@ -151,11 +178,13 @@ def load(frames: Frames) -> Stamp:
     if per_core.empty and is_quiet.empty:
         return Stamp("load", None, "Nothing says what else ran on the machine.")
     highest = f" (up to {per_core.max():.2g} processes a core; the bound is {MAX_LOAD:g})" if len(per_core) else ""
+    started = f"{num_busy} of {text.count(len(per_core), 'timed run')} started on a busy machine{highest}"
+    began = f"{num_restless} of {text.count(len(is_quiet), 'measurement')} began before it was quiet"
     return Stamp(
         "load",
         num_busy == num_restless == 0,
-        f"{num_busy} of {text.count(len(per_core), 'timed run')} started on a busy machine{highest}, and "
-        f"{num_restless} of {text.count(len(is_quiet), 'measurement')} before it was quiet.",
+        f"{started}; {began}.",
+        *((float(per_core.max()), MAX_LOAD) if len(per_core) else ()),
     )
 
 
@@ -178,6 +207,8 @@ def overshoot(frames: Frames) -> Stamp:
         bool(share.max() <= MAX_OVERSHOOT),
         f"{text.count(len(share), 'run')} ended by the clock, at most {share.max():.1%} of the budget away; the bound "
         f"is {MAX_OVERSHOOT:.0%}.",
+        float(share.max()),
+        MAX_OVERSHOOT,
     )
 
 
@@ -202,6 +233,8 @@ def data_share(frames: Frames) -> Stamp:
         bool(worst["data_share"] <= INPUT_BOUND),
         f"{worst['arm']} waited for data in {worst['data_share']:.1%} of its training time, more than any other arm; "
         f"the bound is {INPUT_BOUND:.0%}.",
+        float(worst["data_share"]),
+        INPUT_BOUND,
     )
 
 

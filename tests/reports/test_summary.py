@@ -2,9 +2,12 @@ import json
 
 import pytest
 
+from reports.answers import REGISTRY
+from reports.distrust import cautions
 from reports.race import race
 from reports.summary import summarize
 from reports.sweep import sweep
+from reports.trust import Stamp
 from tests.reports.synthetic import case_of, frames_of, race_of, run, tune_of
 
 CLEAR = {"sgd": [0.90, 0.91, 0.905, 0.902], "adam": [0.961, 0.970, 0.966, 0.962]}
@@ -92,28 +95,51 @@ def test_search_where_all_trials_diverged():
     assert (search.best_trial, search.hyperparameters, search.edges, search.divergence_rate) == (None, {}, {}, 1.0)
 
 
-def test_drift_overshoot_and_load():
-    fields = {
-        "train_time_s": 12.0,
-        "budget_time_s": 10.0,
-        "budget_seconds": 9.0,
-        "overshoot_s": 1.0,
-        "load_before": 9.0,
-    }
-    cautions = summarize(frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **fields))).cautions
-    assert has(cautions, "Calibration drift", "sgd 1.20 in race runs")
-    assert has(cautions, "2 runs missed the budget by more than 2%, at most 11.1%")
-    assert has(cautions, "2 race or calibration runs started on a busy machine (load average up to 9)")
+LATE = {"train_time_s": 12.0, "budget_time_s": 10.0, "budget_seconds": 9.0, "overshoot_s": 1.0}
+BUSY = {"load_before": 9.0, "hardware": "EPYC, 2 cores"}
 
 
-def test_an_input_bound_arm():
-    runs = race_of({"sgd": [0.9, 0.9, 0.9]}, train_time_s=10.0)
-    for row, waited in zip(runs, [0.5, 2.5, 3.0], strict=True):
-        row["data_time_s"] = waited
-    runs += race_of({"adam": [0.9]}, train_time_s=10.0, data_time_s=0.9)
-    cautions = summarize(frames_of(runs=runs)).cautions
-    assert has(cautions, "Input-bound", "race sgd 25%")
-    assert not has(cautions, "Input-bound", "adam")
+def test_what_failed_a_check_of_the_times_is_said_in_the_words_of_the_trust_table():
+    frames = frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **LATE, **BUSY, budget="9s, live", data_time_s=3.0))
+    cautions = [caution for caution in summarize(frames).cautions if caution.startswith("The times failed a check")]
+    table = REGISTRY["trust"].table(frames)
+    failed = table[table["verdict"] == "failed"]
+    assert failed["check"].tolist() == ["load", "overshoot", "data"]
+    pairs = zip(failed["check"], failed["finding"], strict=True)
+    assert cautions == [f"The times failed a check, {check}: {finding}" for check, finding in pairs]
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_failed"),
+    [
+        ({"budget": "9s, calibrated", **LATE}, 0),  # ends by its steps, not by the clock
+        ({"budget": "50s, live", **LATE, "budget_seconds": 51.0}, 0),
+        ({"load_before": 3.0, "hardware": "EPYC, 2 cores"}, 0),
+        ({"load_before": 3.1, "hardware": "EPYC, 2 cores"}, 1),
+        ({"train_time_s": 10.0, "data_time_s": 1.0}, 0),
+        ({"train_time_s": 10.0, "data_time_s": 1.1}, 1),
+    ],
+    ids=["calibrated", "in time", "as busy as we are", "busier", "waits", "waits long"],
+)
+def test_the_summary_has_the_bounds_of_the_trust_table(fields, num_failed):
+    frames = frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **fields))
+    assert (REGISTRY["trust"].table(frames)["verdict"] == "failed").sum() == num_failed
+    assert sum("failed a check" in caution for caution in summarize(frames).cautions) == num_failed
+
+
+def test_the_checks_of_the_whole_study_go_before_those_of_a_part():
+    frames = frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **BUSY))
+    given = [Stamp("drift", False, "It drifts."), Stamp("load", True, "It is quiet."), Stamp("data", None, "Unknown.")]
+    found = [*cautions(frames, race(frames), (), checks=given)]
+    assert "The times failed a check, drift: It drifts." in found
+    assert not has(found, "load") and not has(found, "Unknown")
+
+
+def test_measured_against_calibrated_time():
+    found = summarize(frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **LATE))).cautions
+    assert has(found, "Calibration error", "sgd 1.20 in race runs")
+    found = summarize(frames_of(runs=race_of({"sgd": [0.9, 0.9]}, **{**LATE, "train_time_s": 10.9}))).cautions
+    assert not has(found, "Calibration error")
 
 
 def test_machines_and_mixed_settings():
@@ -163,7 +189,7 @@ def test_time_to_the_target_is_not_averaged_where_a_run_missed_it():
 
 def test_a_calibration_on_a_busy_machine():
     runs = [run(str(i), purpose="calibrate", is_quiet=is_quiet) for i, is_quiet in enumerate([False, True, None])]
-    assert has(summarize(frames_of(runs=runs)).cautions, "1 calibration began while something else ran")
+    assert has(summarize(frames_of(runs=runs)).cautions, "load", "1 of 2 measurements began before it was quiet")
 
 
 def test_of_equal_trials_the_lower_loss_is_the_one_that_races():

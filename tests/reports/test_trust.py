@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
@@ -207,3 +208,50 @@ def test_a_condition_that_waits_for_data_is_not_hidden_by_another():
     assert trust.data_share(frames_of(runs=waiting("CNN", 0.2))).is_ok is True
     stamp = trust.data_share(frames_of(runs=waiting("CNN", 0.2) + waiting("perceptron", 1.2)))
     assert (stamp.is_ok, "12.0%" in stamp.text) == (False, True)
+
+
+def seen(rows):
+    return {stamp.name: (stamp.is_ok, stamp.value, stamp.bound) for stamp in stamps(frames_of(runs=rows))}
+
+
+def test_each_check_has_its_value_and_bound():
+    fields = {"budget": "4s, live", "overshoot_s": -0.04, "budget_seconds": 4.0, "data_time_s": 0.2}
+    fields |= {"load_before": 2.0, "hardware": "EPYC, 2 cores"}
+    rows = timed("sgd", [4.0, 4.2, 4.1], **fields) + timed("sgd (control)", [4.2, 4.4, 4.4], minutes=[3, 4, 5])
+    relative = [each / 4.2 for each in (4.0, 4.2, 4.1, 4.2, 4.4, 4.4)]
+    gap = sum(b / a - 1 for a, b in zip([4.0, 4.2, 4.1], [4.2, 4.4, 4.4], strict=True)) / 3
+    drift = sum(relative[4:]) / sum(relative[:2]) - 1
+    found = seen(rows)
+    assert found["control"] == (False, pytest.approx(gap), 0.05)
+    assert found["drift"] == (True, pytest.approx(drift), 0.10)
+    assert found["load"] == (True, 1.0, 1.5)
+    assert found["overshoot"] == (True, pytest.approx(0.01), 0.02)
+    assert found["data"] == (True, pytest.approx(0.2 / 4.1), 0.10)
+
+
+def test_what_is_not_judged_has_neither_value_nor_bound():
+    for rows in ([], timed("sgd", [4.0]) + timed("sgd (control)", [4.1])):
+        for is_ok, *numbers in seen(rows).values():
+            assert is_ok is None and np.isnan(numbers).all()
+
+
+def test_a_restless_machine_fails_without_a_number():
+    is_ok, value, bound = seen([run("a", is_quiet=False)])["load"]
+    assert is_ok is False and np.isnan([value, bound]).all()
+    stamp = trust.load(frames_of(runs=[run("a", is_quiet=False, load_before=1.0, hardware="EPYC, 2 cores")]))
+    assert (stamp.is_ok, stamp.value, stamp.bound) == (False, 0.5, 1.5)
+    assert stamp.text == (
+        "0 of 1 timed run started on a busy machine (up to 0.5 processes a core; the bound is 1.5); 1 of 1 measurement "
+        "began before it was quiet."
+    )
+
+
+def test_the_course_of_an_arm_is_in_the_order_of_its_starts_and_relative_to_each_condition():
+    rows = timed("sgd", [4.0, 5.0, 6.0], minutes=[4, 0, 1]) + timed("sgd (control)", [8.0], minutes=[9], case="b")
+    rows += timed("adam", [1.0, 1.0], minutes=[2, 3])
+    found = trust.course(frames_of(runs=rows))
+    assert found["seconds"].tolist() == pytest.approx([0.005, 0.006, 0.004, 0.008])
+    assert found["relative"].tolist() == pytest.approx([1.0, 1.2, 0.8, 1.0])
+    assert found["third"].tolist() == ["first", "middle", "middle", "last"]
+    assert found["base"].unique().tolist() == ["sgd"]
+    assert trust.course(frames_of()).empty
