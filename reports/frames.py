@@ -5,9 +5,10 @@ Numbers are float64 with NaN for "null", whatever the source stored, so that no 
 
 import json
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ FINISHED = ("completed", "target_reached")  # the statuses that can win a search
 
 SERVING = ("calibrate", "profile", "pretrain")  # purposes of runs that others need, or that time a step
 TOLD = ("default", "transferred", "placebo", "control")  # sources that are part of what an entry is called
+
+T = TypeVar("T")
 
 _OPTIONS = re.compile(r"( \w+=\S+)+$")
 _SOURCE = re.compile(rf" \(({'|'.join(TOLD)})\)$")
@@ -62,6 +65,7 @@ class Frames:
         arrays: What they found that is no single number.
         arms: All arms of the study, sorted: the order that fixes each arm's colour and symbol. Those of which several
             costs were calibrated are there once, without their options.
+        kept: What :func:`remembered` functions found in these frames.
     """
 
     runs: pd.DataFrame
@@ -70,6 +74,7 @@ class Frames:
     metrics: pd.DataFrame
     arrays: pd.DataFrame
     arms: tuple[str, ...]
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, runs: pd.DataFrame) -> "Frames":
         """Return the frames of some of the runs.
@@ -81,8 +86,29 @@ class Frames:
             Those rows and theirs of the other tables; all arms, so that each keeps its colour.
         """
         tables = {name: getattr(self, name) for name in _LONG}
-        kept = {name: table[table["run_id"].isin(runs["run_id"])] for name, table in tables.items()}
-        return Frames(runs, **kept, arms=self.arms)
+        long: dict[str, Any] = {name: t[t["run_id"].isin(runs["run_id"])] for name, t in tables.items()}
+        return Frames(runs, **long, arms=self.arms)
+
+
+def remembered(function: Callable[[Frames], T]) -> Callable[[Frames], T]:
+    """Return a function of frames that is computed once: frames never change, and many figures ask alike.
+
+    Args:
+        function: Pure.
+
+    Returns:
+        The same; a data frame is copied for each who asks.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+
+    @wraps(function)
+    def ask(frames: Frames) -> T:
+        if name not in frames.kept:
+            frames.kept[name] = function(frames)
+        found: T = frames.kept[name]
+        return found.copy() if isinstance(found, pd.DataFrame) else found
+
+    return ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +126,7 @@ class Part:
     frames: Frames
 
 
+@remembered
 def times(frames: Frames) -> pd.DataFrame:
     """Return the median times of the runs that trained, by purpose and arm, and ``data_share`` of the training time."""
     runs = frames.runs[frames.runs["train_time_s"] > 0]
@@ -136,15 +163,20 @@ def prepare(tables: Tables) -> Frames:
     """Complete the tables and keep the last attempt of each run.
 
     Args:
-        tables: Frames with the columns of the schema; missing columns are filled with nulls.
+        tables: Frames with the columns of the schema; missing columns are filled with nulls. What is prepared already
+            is returned as it is.
 
     Returns:
         The frames that every other function of this package takes.
     """
+    if isinstance(tables, Frames):
+        return tables
     runs = _complete(tables.runs, "runs").sort_values("attempt").drop_duplicates("run_id", keep="last")
     runs = runs.sort_values(["workload", "case", "arm", "purpose", "trial", "seed"], ignore_index=True)
     last = runs[["run_id", "attempt"]]
-    long = {name: _complete(getattr(tables, name), name).merge(last, on=["run_id", "attempt"]) for name in _LONG}
+    long: dict[str, Any] = {
+        name: _complete(getattr(tables, name), name).merge(last, on=["run_id", "attempt"]) for name in _LONG
+    }
     return Frames(runs, **long, arms=tuple(_arms(runs)))
 
 
@@ -161,6 +193,17 @@ def parts(frames: Frames) -> Iterator[Part]:
     Yields:
         Parts; arms keep the order of the whole study.
     """
+    yield from _parts(frames)
+
+
+@remembered
+def _parts(frames: Frames) -> tuple[Part, ...]:
+    """Return the parts of a study."""
+    return tuple(_found_parts(frames))
+
+
+def _found_parts(frames: Frames) -> Iterator[Part]:
+    """Yield the parts of a study."""
     raced = set(race_runs(frames)["workload"])
     serves = frames.runs["purpose"].isin(SERVING)
     main = frames.runs if serves.all() else frames.runs[~serves]
@@ -172,6 +215,7 @@ def parts(frames: Frames) -> Iterator[Part]:
             yield Part(str(workload), str(case), frames.only(part))
 
 
+@remembered
 def metric_of(frames: Frames) -> Metric:
     """Return the metric that the runs were measured by; of several, the first."""
     runs = frames.runs
@@ -179,6 +223,7 @@ def metric_of(frames: Frames) -> Metric:
     return Metric(str(name or "metric"), -1 if goal == "minimize" else 1, np.nan if target is None else float(target))
 
 
+@remembered
 def race_runs(frames: Frames) -> pd.DataFrame:
     """Return the runs whose test metric ranks arms: the race, or single runs.
 
@@ -191,6 +236,7 @@ def race_runs(frames: Frames) -> pd.DataFrame:
     return runs
 
 
+@remembered
 def tune_runs(frames: Frames) -> pd.DataFrame:
     """Return the trials, with the metric that selects among them as ``score``: NaN if the trial did not finish.
 
@@ -206,6 +252,7 @@ def tune_runs(frames: Frames) -> pd.DataFrame:
     return runs
 
 
+@remembered
 def is_tuning_only(frames: Frames) -> bool:
     """Return whether there are trials and no race, as on the other workload of a transfer."""
     return race_runs(frames).empty and not tune_runs(frames).empty
@@ -222,6 +269,7 @@ def base_arm(arm: str) -> str:
     return _SOURCE.sub("", arm)
 
 
+@remembered
 def calibrations(frames: Frames) -> pd.DataFrame:
     """Return the calibration rows, one an arm and setting that changes a step's cost, with ``steps_per_epoch``."""
     runs = frames.runs

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import optimize
 
 from reports import text
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 from reports.scaling import Key, Point, groups, points
 from reports.stats import Floats
 
@@ -231,6 +231,7 @@ class Model:
         return Range(value, max(low, 0.0), high)
 
 
+@remembered
 def fit(frames: Frames) -> Model:
     """Fit the model to the steps of a study, whose machines are all alike.
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats, text
-from reports.frames import TOLD, Frames, Metric, base_arm, metric_of, race_runs
+from reports.frames import TOLD, Frames, Metric, base_arm, metric_of, race_runs, remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def time_to_target(standing: Standing) -> str:
     return f"reached in {standing.num_reached} of {text.count(standing.num_runs, 'run')}"
 
 
+@remembered
 def race(frames: Frames) -> Race:
     """Return the standings and comparisons of the race runs.
 
@@ -145,6 +146,7 @@ def race(frames: Frames) -> Race:
     )
 
 
+@remembered
 def standings(frames: Frames) -> tuple[Standing, ...]:
     """Return the arms of the race in order: fewest lost runs, then best mean.
 

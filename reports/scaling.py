@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports import stats
-from reports.frames import Frames, calibrated_arm, calibrations
+from reports.frames import Frames, calibrated_arm, calibrations, remembered
 from reports.trust import is_control, step_times
 
 UNKNOWN_ERROR = 0.05  # relative, of a step time that was measured once
@@ -80,6 +80,7 @@ class Scaling:
     efficiency: stats.Estimate
 
 
+@remembered
 def points(frames: Frames) -> tuple[Point, ...]:
     """Return the measured steps by condition: of runs, or where there are none of calibrations.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats
-from reports.frames import Frames, metric_of, read_json, tune_runs
+from reports.frames import Frames, metric_of, read_json, remembered, tune_runs
 from suite.results.spaces import edges, hull
 
 
@@ -46,6 +46,7 @@ class Search:
     divergence_rate: float
 
 
+@remembered
 def sweep(frames: Frames) -> tuple[Search, ...]:
     """Return the search of each arm that was tuned, by name of arm."""
     runs, sign = tune_runs(frames), metric_of(frames).sign

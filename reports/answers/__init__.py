@@ -8,15 +8,20 @@ from reports.answers import (
     fisher_histograms,
     kronecker,
     memory,
+    pairs,
+    paper,
     placebo,
     projection,
     scaling,
     scaling_model,
     schedules,
+    searches,
     sensitivity,
     stability,
     standings,
+    steadiness,
     time_split,
+    time_to_target,
     trajectories,
     trust,
 )
@@ -24,12 +29,16 @@ from reports.answers.base import Answer
 
 _MODULES = (
     standings,
+    pairs,
+    searches,
+    time_to_target,
     epochs_in_budget,
     placebo,
     schedules,
     ablations,
     sensitivity,
     stability,
+    steadiness,
     memory,
     trust,
     epoch_time,
@@ -41,6 +50,7 @@ _MODULES = (
     fisher_accuracy,
     fisher_histograms,
     trajectories,
+    paper,
 )
 
 REGISTRY: dict[str, Answer] = {module.ANSWER.name: module.ANSWER for module in _MODULES}

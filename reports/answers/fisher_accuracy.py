@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.answers.base import Answer, frame_of, numbers, text
 from reports.answers.findings import KEYS, MOMENT, by_moment, of_the_race
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 
 PREFIX = "fisher_accuracy/"
 WHOLE = "all"  # in the column parameter: the parameters together
@@ -15,6 +15,7 @@ WHOLE = "all"  # in the column parameter: the parameters together
 COLUMNS = text(*KEYS, "comparison", "measure", "parameter") | MOMENT | numbers("mean", "std")
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return a row an arm, comparison, measure, parameter and moment; first those of all parameters together."""
     found = frame_of(_rows(frames), COLUMNS)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reports import stats
 from reports.answers.base import Answer, counts, frame_of, numbers, text
 from reports.answers.findings import KEYS, MOMENT, of_the_race
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 
 PREFIX = "fisher_histogram/"
 QUANTILES = {"p05": 0.05, "median": 0.50, "p95": 0.95}
@@ -23,6 +23,7 @@ COLUMNS = (
 )
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return a row an arm, layer, diagonal and moment."""
     return frame_of(_rows(of_the_race(frames.arrays, frames, PREFIX)), COLUMNS)

@@ -7,13 +7,14 @@ import pandas as pd
 
 from reports.answers.base import Answer, frame_of, numbers, text
 from reports.answers.findings import KEYS, MOMENT, by_moment, of_the_race
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 
 PREFIX = "kronecker_structure/"
 
 COLUMNS = text(*KEYS, "layer", "factor", "quantity") | MOMENT | numbers("mean", "std")
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return a row an arm, layer, factor, quantity and moment."""
     return frame_of(_rows(frames), COLUMNS)

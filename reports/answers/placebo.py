@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.answers.base import BASELINE, Answer, by_arm, frame_of, numbers, raced, text
 from reports.answers.paired import Difference, compare, difference_columns
-from reports.frames import Frames, Part, metric_of, race_runs
+from reports.frames import Frames, Part, metric_of, race_runs, remembered
 
 COLUMNS = (
     text("workload", "case", "arm", "baseline")
@@ -54,6 +54,7 @@ class Gain:
         return "resolved gain" if self.over_baseline.estimate.mean > 0 else "no gain: resolved to be worse"
 
 
+@remembered
 def gains(frames: Frames) -> list[Gain]:
     """Return the gain of each arm of one part of a study over SGD and over its placebo.
 

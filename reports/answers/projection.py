@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reports.answers.base import Answer, counts, frame_of, numbers, text
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 from reports.projection import Model, fit, projections, stops
 from reports.scaling import Key
 
@@ -21,6 +21,7 @@ COLUMNS = (
 )
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return a row a measured step and a row a projected one, by arm and batch size."""
     model = fit(frames)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reports.answers.base import Answer, counts, frame_of, numbers, spread, spread_of, text
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 from reports.scaling import growth, points
 from reports.trust import is_trusted
 
@@ -21,6 +21,7 @@ COLUMNS = (
 )
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return a row an arm, mode and number of workers."""
     return frame_of(_rows(frames), COLUMNS)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reports.answers.base import Answer, counts, frame_of, last_values, numbers, settings, text
-from reports.frames import Frames
+from reports.frames import Frames, remembered
 
 PARTS = ("data", "forward", "backward", "factors", "step", "communication")
 KINDS = {"all": "", "plain": "plain/", "refresh": "refresh/"}  # of steps → prefix of the metrics
@@ -19,6 +19,7 @@ COLUMNS = (
 )
 
 
+@remembered
 def table(frames: Frames) -> pd.DataFrame:
     """Return three rows an arm and case that were profiled: all steps, plain ones, refresh ones."""
     found = last_values(frames, "profile/")

@@ -39,10 +39,29 @@ def markdown_of(answers: Iterable[tuple[Answer, pd.DataFrame]]) -> str:
     return "\n\n".join(_section(answer, frame) for answer, frame in answers) + "\n"
 
 
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Return a table in Markdown, numbers rounded to what can be read."""
+    lines = [_row(map(heading, frame.columns)), _row("---" for _ in frame.columns), *map(_row, cells(frame))]
+    return "\n".join(lines)
+
+
+def latex_table(frame: pd.DataFrame) -> str:
+    """Return a table in LaTeX for the package booktabs, numbers rounded to what can be read."""
+    rows = [[" ".join(cell.split()) for cell in row] for row in cells(frame)]
+    text_only = pd.DataFrame(rows, columns=[heading(name) for name in frame.columns], dtype="object")
+    is_number = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+    column_format = "".join("r" if number else "l" for number in is_number)
+    return text_only.to_latex(index=False, escape=True, column_format=column_format).rstrip("\n")
+
+
+FOR_PAPERS = {"markdown": markdown_table, "latex": latex_table}
+
+
 def heading(column: str) -> str:
-    """Return a column's name as a heading, its unit in brackets."""
+    """Return a column's name as a heading, its unit in brackets; ``num_runs`` is "Runs"."""
     words, _, unit = column.rpartition("_")
     named = f"{words} ({UNITS[unit]})" if words and unit in UNITS else column
+    named = named.removeprefix("num_")
     return (named[:1].upper() + named[1:]).replace("_", " ").replace("p holm", "p (Holm)").replace("P holm", "p (Holm)")
 
 
@@ -79,12 +98,7 @@ def shown(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _section(answer: Answer, frame: pd.DataFrame) -> str:
     """Return an answer as a section."""
     kept, shared = shown(frame)
-    lines = [
-        _row(heading(name) for name in kept.columns),
-        _row("---" for _ in kept.columns),
-        *(_row(row) for row in cells(kept)),
-    ]
-    body = "\n".join(lines) if len(kept) else "Nothing yet."
+    body = markdown_table(kept) if len(kept) else "Nothing yet."
     note = " ".join(filter(None, (_safe(shared), answer.note)))
     return f"## {answer.title}\n\n{answer.question}\n\n{body}\n\n{note}"
 

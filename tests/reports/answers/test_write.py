@@ -1,7 +1,7 @@
 import pandas as pd
 
 from reports.answers.base import Answer, counts, frame_of, numbers, text
-from reports.answers.write import cells, csv_of, heading, markdown_of, shown
+from reports.answers.write import cells, csv_of, heading, latex_table, markdown_of, markdown_table, shown
 
 COLUMNS = text("arm", "case") | counts("num_runs") | numbers("mean_step_s", "share")
 FRAME = frame_of(
@@ -21,7 +21,7 @@ def test_csv_of_no_rows_has_the_columns():
 def test_markdown_is_a_table_that_no_cell_can_break():
     assert markdown_of([(ANSWER, FRAME)]) == (
         "## It\n\nWhat?\n\n"
-        "| Arm | Num runs | Mean step (s) |\n| --- | --- | --- |\n"
+        "| Arm | Runs | Mean step (s) |\n| --- | --- | --- |\n"
         "| a\\|b &lt;b> | 1,200 | 0.01235 |\n| c | – | – |\n\n"
         "Read it so.\n"
     )
@@ -54,3 +54,15 @@ def test_cells_are_rounded():
     frame = frame_of([{"share": 1 / 3, "num_runs": 5}], COLUMNS)
     assert cells(frame) == [("–", "–", "5", "–", "0.3333")]
     assert frame["num_runs"].dtype == pd.Int64Dtype()
+
+
+def test_latex_is_a_table_for_booktabs():
+    frame = FRAME.assign(arm=["50 %_x &\n<b>", "c"])
+    lines = latex_table(frame).splitlines()
+    assert lines[:2] == ["\\begin{tabular}{llrrr}", "\\toprule"] and lines[-1] == "\\end{tabular}"
+    assert "Arm & Case & Runs & Mean step (s) & Share \\\\" in lines
+    assert "50 \\%\\_x \\& <b> & – & 1,200 & 0.01235 & – \\\\" in lines
+
+
+def test_markdown_of_one_table():
+    assert markdown_table(FRAME).splitlines()[2] == "| a\\|b &lt;b> | – | 1,200 | 0.01235 | – |"
