@@ -16,7 +16,8 @@ from reports.figures import (
     time_curves,
     tuning,
 )
-from reports.frames import prepare
+from reports.frames import parts, prepare
+from tests.reports.drawn import frames_for
 from tests.reports.searches import LRS, many, pruned, searched
 from tests.reports.synthetic import frames_of, race_of, run, study, tune_of
 
@@ -50,11 +51,18 @@ def test_draws_anything(spec, frames):
 
 
 @pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
-def test_whole_study_has_data_and_titled_axes(spec):
-    figure = spec.draw(STUDIES["whole"])
+def test_a_study_that_has_what_it_shows_is_drawn_with_titled_axes(spec):
+    frames = frames_for(spec.name)
+    figure = spec.draw(frames if spec.is_of_the_study else next(parts(frames)).frames)
     assert figure.data
     titles = [axis.title.text for axis in figure.select_xaxes()]
     assert titles[-1]
+
+
+@pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
+def test_says_what_is_good_and_how_to_read_it(spec):
+    assert spec.title.endswith("?") and spec.good.endswith(".") and spec.note.endswith(".")
+    assert spec.good.replace("{metric}", "").count("{") == 0
 
 
 @pytest.mark.parametrize("spec", FIGURES.values(), ids=FIGURES)
