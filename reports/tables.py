@@ -21,12 +21,16 @@ class Table:
         columns: Headings, with units.
         rows: Cells, as many as columns.
         note: How to read it.
+        name: Of its file, where it is downloaded; empty: by its title.
+        values: What the cells were made from, to sort and download by; empty: the cells themselves.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    name: str = ""
+    values: tuple[tuple[object, ...], ...] = ()
 
 
 def leaderboard(result: Race) -> Table:

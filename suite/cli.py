@@ -1,6 +1,6 @@
 """The command line: reads what is asked, puts the parts together, and says what went wrong in one line.
 
-It alone imports all four packages, each where a command needs it: ``query`` and ``report`` never load torch or Ray.
+It and :mod:`suite.stored` alone import all four packages, each where a command needs it.
 """
 
 import argparse
@@ -14,16 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite import stored
 from suite.errors import UsageError, known
 from suite.parser import build_parser
+from suite.stored import DEFAULT_STUDY, REPORT, RESULTS, absolute, write_report
 
 if TYPE_CHECKING:
     from suite.config import Arm
-    from suite.results import Store
     from suite.study import Study
 
-DEFAULT_STUDY = "digits"
-REPORT = "report.html"
 SCALES = ("quick", "paper")
 
 
@@ -108,6 +107,9 @@ def _run_all(arguments: argparse.Namespace) -> int:
                 print(f"fisherbench: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
                 session.close()
             print(flush=True)
+    place = arguments.results or RESULTS
+    if not arguments.dry_run and stored.studies_in(place):
+        print(f"index: {stored.write_index(place, with_reports=False)}")
     if problems:
         raise UsageError(f"{len(problems)} of {len(REGISTRY)} studies could not be done: {', '.join(problems)}")
     return 0
@@ -214,7 +216,7 @@ def _conduct(study: "Study", arguments: argparse.Namespace, stages: Sequence[str
         return
     has_news = conduct(study, store, _say, stages=stages, retry=retry)
     if has_news or not store.folder.has(REPORT):
-        _write_report(store)
+        write_report(store)
     print(f"report: {store.folder.shown(REPORT)}")
 
 
@@ -244,7 +246,7 @@ def _retried(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _place(study: "Study", arguments: argparse.Namespace) -> str:
     """Return where the results of a study are."""
     suffix = "" if arguments.scale == "quick" else f"-{arguments.scale}"
-    return _absolute(arguments.results or f"results/{study.name}{suffix}")
+    return absolute(arguments.results or f"{RESULTS}/{study.name}{suffix}")
 
 
 def _train_once(arguments: argparse.Namespace) -> int:
@@ -273,66 +275,11 @@ def _train_once(arguments: argparse.Namespace) -> int:
         print(f"{run.purpose}: {run.workload} with {run.arm.name}, {run.budget} on {run.num_workers} worker(s)")
         return 0
     check_run(run)
-    store = Store(_absolute(arguments.results or "results/single"), run.study)
+    store = Store(absolute(arguments.results or f"{RESULTS}/single"), run.study)
     failure = do_single(run, store, _say, _retried(arguments))
     if failure:
         print(f"fisherbench: the training failed: {failure}", file=sys.stderr)
     return 1 if failure else 0
-
-
-def _write_report(store: "Store") -> None:
-    """Write the page of stored results, and the plain tables that answer the study's question."""
-    from reports.answers import REGISTRY
-    from reports.answers.write import csv_of, markdown_of
-    from reports.frames import prepare
-    from reports.page import render
-
-    plan, results = store.read_plan(), store.load()
-    planned = results.only(plan["run_ids"]) if plan else results
-    answers = [name for name in plan.get("study", {}).get("answers", ()) if name in REGISTRY]
-    frames = prepare(planned)
-    tables = [(REGISTRY[name], REGISTRY[name].table(frames)) for name in answers]
-    for answer, table in tables:
-        store.folder.write(f"answers/{answer.name}.csv", csv_of(table).encode())
-    store.folder.write("answers/answers.md", markdown_of(tables).encode())
-    page = render(
-        planned,
-        title=plan.get("question", store.study),
-        planned=len(plan["run_ids"]) if plan else None,
-        provenance=plan.get("study"),
-        answers=answers,
-    )
-    store.folder.write(REPORT, page.encode())
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    store = _stored(arguments.study)
-    _write_report(store)
-    print(f"report: {store.folder.shown(REPORT)}")
-
-
-def _query(arguments: argparse.Namespace) -> None:
-    from suite.results import TABLES
-    from suite.results.query import query, render
-
-    if arguments.table not in TABLES:
-        raise UsageError(known("table", arguments.table, TABLES))
-    frame = getattr(_stored(arguments.study).load(), arguments.table)
-    print(render(query(frame, arguments.where, arguments.columns), arguments.format))
-
-
-def _stored(study: str | None) -> "Store":
-    """Open the results of a study by its name, or by their directory or URI."""
-    from suite.results import Store
-
-    name = study or DEFAULT_STUDY
-    is_place = "/" in name or os.path.isdir(name)
-    return Store(_absolute(name if is_place else f"results/{name}"))
-
-
-def _absolute(uri: str) -> str:
-    """Return a URI as it is, and a path from the root: Ray's processes work in folders of their own."""
-    return uri if "://" in uri else os.path.abspath(uri)
 
 
 def _list(_: argparse.Namespace) -> None:
@@ -376,8 +323,9 @@ COMMANDS = {
     "sweep": _sweep,
     "race": _race,
     "run": _run,
-    "report": _report,
-    "query": _query,
+    "report": stored.report,
+    "query": stored.query,
+    "figure": stored.figure,
     "memory": _memory,
     "list": _list,
     "doctor": _doctor,

@@ -146,8 +146,8 @@ def conduct(
 def _write_plan(study: Study, store: Store, stages: Collection[str] = STAGES) -> list[Run]:
     """Write what is planned, the extensions of the sweep with it, and return the runs of some stages."""
     number = num_extensions(study, store.finished())
-    run_ids = [run.run_id for run in expand(study, extensions=number)]
-    store.write_plan({"question": study.question, "run_ids": run_ids, "study": asdict(study)})
+    runs = {run.run_id: [run.purpose, run.label] for run in expand(study, extensions=number)}
+    store.write_plan({"question": study.question, "run_ids": [*runs], "runs": runs, "study": asdict(study)})
     return expand(study, stages, number)
 
 

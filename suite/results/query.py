@@ -1,16 +1,18 @@
 """Questions to the tables, for those who would rather type than program."""
 
-from typing import Any
+from collections.abc import Callable
 
 import pandas as pd
 
 from suite.errors import UsageError, known
 
-_FORMATS = {
-    "table": lambda frame: frame.to_string(index=False),
-    "csv": lambda frame: frame.to_csv(index=False).rstrip("\n"),
-    "json": lambda frame: frame.to_json(orient="records", date_format="iso", double_precision=15),
+_FORMATS: dict[str, Callable[[pd.DataFrame], bytes]] = {
+    "table": lambda frame: frame.to_string(index=False).encode(),
+    "csv": lambda frame: frame.to_csv(index=False, lineterminator="\n").rstrip("\n").encode(),
+    "json": lambda frame: frame.to_json(orient="records", date_format="iso", double_precision=15).encode(),
+    "parquet": lambda frame: bytes(frame.to_parquet(index=False)),
 }
+FORMATS = tuple(_FORMATS)
 
 
 def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = None) -> pd.DataFrame:
@@ -42,20 +44,19 @@ def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = N
     return frame[names]
 
 
-def render(frame: pd.DataFrame, fmt: str) -> str:
-    """Return a frame as text.
+def render(frame: pd.DataFrame, fmt: str) -> bytes:
+    """Return a frame as the content of a file.
 
     Args:
         frame: Any.
-        fmt: ``table``, ``csv`` or ``json``.
+        fmt: One of :data:`FORMATS`.
 
     Returns:
-        The text, without a newline at its end.
+        Text in UTF-8, without a newline at its end, or a Parquet file.
 
     Raises:
         UsageError: If the format is unknown.
     """
     if fmt not in _FORMATS:
         raise UsageError(known("format", fmt, _FORMATS))
-    text: Any = _FORMATS[fmt](frame)
-    return str(text)
+    return _FORMATS[fmt](frame)

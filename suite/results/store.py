@@ -96,10 +96,11 @@ def load(uri: str | os.PathLike[str]) -> Results:
         uri: Its directory, or any URI that ``pyarrow.fs`` knows.
 
     Returns:
-        The finished runs; of several attempts at a run, the last.
+        The finished runs; of several attempts at a run, the last. A table is read when it is asked for: a UsageError
+        then says which file is damaged, or of a newer schema.
 
     Raises:
-        UsageError: If it is no results directory, a file is damaged, or the schema is newer than this version's.
+        UsageError: If it is no results directory.
     """  # noqa: DOC502
     return Store(uri).load()
 
@@ -196,14 +197,12 @@ class Store:
         return value
 
     def load(self) -> Results:
-        """Read the folded tables and the newer files: each table when it is asked for, but the runs at once.
+        """Read the folded tables and the newer files: each table when it is asked for.
 
         Returns:
-            The tables; of several attempts at a run, the last.
+            The tables; of several attempts at a run, the last. A damaged file is said where its table is asked for.
         """
-        results = Results(lambda name: _to_pandas(self._tables((name,))[name], name))
-        _ = results.runs  # what is damaged is said here
-        return results
+        return Results(lambda name: _to_pandas(self._tables((name,))[name], name))
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the finished runs.

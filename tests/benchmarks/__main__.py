@@ -13,7 +13,14 @@ import torch
 
 from optimizers import REGISTRY
 
-BENCHMARKS = ("optimizers", "peers", "growth", "loop", "sweep")  # modules beside this one, loaded where they run
+BENCHMARKS = (
+    "optimizers",
+    "peers",
+    "growth",
+    "loop",
+    "sweep",
+    "reports",
+)  # modules beside this one, loaded where they run
 BY_NAME = ("gpu",)  # these run only if they are asked for
 KNOWN = (*BENCHMARKS, *BY_NAME)
 OWN_OPTIONS = {"gpu": ("seconds", "out", "workloads")}

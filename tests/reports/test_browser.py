@@ -1,19 +1,27 @@
+import json
+import re
 import shutil
 import subprocess
+from html import escape, unescape
 
 import pytest
 
 from reports.answers import REGISTRY
 from reports.figures import FIGURES
-from reports.page import render
+from reports.frames import parts, prepare
+from reports.index import entry_of
+from reports.index import render as render_index
+from reports.page import Drawer, Page, render
+from tests.reports.drawn import frames_for
 from tests.reports.searches import many
 from tests.reports.synthetic import TableSet, cases, study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=30000 --dump-dom"
+    "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=60000 --dump-dom"
 ).split()
+PHONE_PX = 360
 
 pytestmark = [
     pytest.mark.browser,
@@ -21,25 +29,132 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("tables", "scheme", "num_figures"),
-    [
-        (study(), 1, len(FIGURES)),
-        (study(), 0, len(FIGURES)),
-        (TableSet(), 1, len(FIGURES)),
-        (many(num_arms=8, grid=True), 1, len(FIGURES)),
-        (cases(num_cases=7), 1, 0),
-    ],
-    ids=["light", "dark", "empty", "many arms", "many cases"],
-)
-def test_draws_every_figure_without_a_console_message(tables, scheme, num_figures, tmp_path):
-    page = tmp_path / "report.html"
-    page.write_text(render(tables, title="In a browser", answers=[*REGISTRY]), encoding="utf-8")
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
+def page_of(tables, title="In a browser"):
+    """A page with every answer."""
+    frames = prepare(tables)
+    return render(frames, title=title, answers=[(answer, answer.table(frames)) for answer in REGISTRY.values()])
+
+
+def opened(html, folder, scheme=1):
+    """What Chromium makes of a page: its DOM, once everything is drawn, and what the console says."""
+    page = folder / "report.html"
+    page.write_text(html, encoding="utf-8")
+    profile = f"--user-data-dir={folder / 'profile'}"
     command = [CHROMIUM, *FLAGS, profile, f"--blink-settings=preferredColorScheme={scheme}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def told(html, folder, script):
+    """What a script says that runs in a page when all its figures are drawn."""
+    waiting = f"""<script>
+      const all = [...document.querySelectorAll(".plot")];
+      const wait = setInterval(async () => {{
+        if (all.some((plot) => !plot.querySelector(".main-svg"))) return;
+        clearInterval(wait);
+        const pause = () => new Promise((resume) => setTimeout(resume, 50));
+        const said = await (async () => {{ await pause(); {script} }})();
+        document.body.dataset.said = JSON.stringify(said);
+      }}, 20);
+    </script></body>"""
+    dom, console = opened(html.replace("</body>", waiting), folder)
     assert console == []
-    plots = done.stdout.split('class="plot js-plotly-plot"')[1:]
-    assert len(plots) == num_figures
+    return json.loads(unescape(re.search(r'data-said="([^"]*)"', dom)[1]))
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [study(), TableSet(), many(num_arms=8, grid=True), cases(num_cases=7)],
+    ids=["default", "empty", "many arms", "many cases"],
+)
+def test_draws_a_page_without_a_console_message(tables, tmp_path):
+    html = page_of(tables)
+    dom, console = opened(html, tmp_path)
+    assert console == []
+    plots = dom.split('class="plot js-plotly-plot"')[1:]
+    assert len(plots) == html.count('class="plot"')
     assert all('class="main-svg"' in plot for plot in plots)
+
+
+@pytest.mark.parametrize("scheme", [1, 0], ids=["light", "dark"])
+def test_every_figure_of_the_registry_is_drawn(scheme, tmp_path):
+    drawer, drawings = Drawer(), []
+    for name, spec in FIGURES.items():
+        frames = frames_for(name)
+        drawings += drawer.draw([spec], frames if spec.is_of_the_study else next(parts(frames)).frames)
+    dom, console = opened(Page(title="All", drawings=drawings).html(), tmp_path, scheme)
+    assert console == []
+    found = re.findall(r'<figure id="([a-z_]+)">(.*?)</figure>', dom, re.DOTALL)
+    assert [name for name, figure in found if 'class="main-svg"' in figure] == [*FIGURES]
+
+
+def test_the_index_is_shown_without_a_console_message(tmp_path):
+    dom, console = opened(render_index([entry_of("digits", "Which?", prepare(study()), None)], title="All"), tmp_path)
+    assert console == [] and 'href="digits/report.html"' in dom
+
+
+def test_a_heading_sorts_by_number_either_way_and_a_table_is_saved_in_full(tmp_path):
+    script = """
+      const table = document.querySelector('table[data-name="standings"]');
+      const heads = [...table.tHead.rows[0].cells];
+      const column = heads.findIndex((head) => head.textContent === "Mean test metric");
+      const values = () => [...table.tBodies[0].rows].map((row) => Number(row.cells[column].dataset.v));
+      let saved = null;
+      URL.createObjectURL = (blob) => { saved = blob; return "#"; };
+      heads[column].querySelector("button").click();
+      const up = values();
+      heads[column].querySelector("button").click();
+      const down = values();
+      table.closest(".table").querySelector("button.save").click();
+      return { up, down, sorted: heads[column].getAttribute("aria-sort"), csv: await saved.text() };
+    """
+    frame = REGISTRY["standings"].table(prepare(study()))
+    said = told(page_of(study()), tmp_path, script)
+    scores = sorted(frame["mean_test_metric"])
+    assert said["up"] == scores and said["down"] == scores[::-1] and said["sorted"] == "descending"
+    lines = said["csv"].splitlines()
+    assert len(lines) == 1 + len(frame) and str(scores[-1]) in lines[1]
+
+
+def test_a_box_hides_an_arm_in_every_curve(tmp_path):
+    script = """
+      const lines = () => [...document.querySelectorAll(".plot")].flatMap((plot) =>
+        plot.data.filter((trace) => trace.legendgroup === "adam").map((trace) => trace.visible !== false));
+      const before = lines();
+      document.querySelector('.arms input[value="adam"]').click();
+      await pause();
+      return { before, after: lines() };
+    """
+    said = told(page_of(study()), tmp_path, script)
+    assert len(said["before"]) >= 4 and all(said["before"]) and not any(said["after"])
+
+
+def test_a_figure_tells_its_numbers(tmp_path):
+    script = """
+      const figure = document.getElementById("leaderboard");
+      figure.querySelector(".numbers").open = true;
+      await pause();
+      return [...figure.querySelectorAll(".numbers tr")].map((row) => [...row.cells].map((cell) => cell.textContent));
+    """
+    head, *rows = told(page_of(study()), tmp_path, script)
+    assert head == ["trace", "x", "y", "value"]
+    best = REGISTRY["standings"].table(prepare(study())).iloc[0]
+    assert any(float(row[1]) == best["mean_test_metric"] and row[2] == best["arm"] for row in rows)
+
+
+def test_nothing_is_wider_than_a_phone(tmp_path):
+    say = """<script>
+      const all = document.querySelectorAll(".plot");
+      const wait = setInterval(() => {
+        if ([...all].some((plot) => !plot.querySelector(".main-svg"))) return;
+        clearInterval(wait);
+        const wide = [...all].filter((plot) => plot.querySelector(".main-svg").clientWidth > plot.clientWidth + 1);
+        const said = [document.documentElement.scrollWidth, all.length, wide.length];
+        parent.document.body.dataset.said = JSON.stringify(said);
+      }, 20);
+    </script></body>"""
+    page = escape(page_of(study()).replace("</body>", say))
+    frame = f'<iframe srcdoc="{page}" style="width:{PHONE_PX}px;height:900px;border:0"></iframe>'
+    dom, _ = opened(f"<!doctype html><body>{frame}</body>", tmp_path)
+    width, num_plots, num_wide = json.loads(re.search(r'data-said="([^"]*)"', dom)[1])
+    assert width <= PHONE_PX and num_plots >= 9 and num_wide == 0

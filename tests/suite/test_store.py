@@ -224,6 +224,8 @@ def test_tables_are_read_when_they_are_asked_for(store, monkeypatch):
     read = reader.folder.read
     monkeypatch.setattr(reader.folder, "read", lambda name: names.append(name) or read(name))
     results = reader.load()
+    assert names == []
+    assert results.runs["run_id"].tolist() == ["a"]
     assert names == ["tables/runs.parquet"]
     assert results.epochs is results.epochs
     assert names.count("tables/epochs.parquet") == 1 and "tables/steps.parquet" not in names
@@ -445,7 +447,7 @@ def test_columns_that_a_file_of_this_schema_lacks_are_damage(store, tmp_path):
     fill(store, ["a"])
     aged(tmp_path / "results/runs/a-1.parquet", SCHEMA_VERSION)
     with pytest.raises(UsageError, match="not a results file"):
-        load(store.uri)
+        whole(store.uri)
 
 
 def test_the_schema_documents_every_column():
@@ -493,17 +495,22 @@ RENDERED = {
 
 @pytest.mark.parametrize(("fmt", "text"), RENDERED.items())
 def test_a_frame_as_text(fmt, text):
-    assert render(FRAME, fmt) == text
+    assert render(FRAME, fmt).decode() == text
 
 
 def test_a_frame_as_a_table():
-    lines = render(FRAME, "table").splitlines()
+    lines = render(FRAME, "table").decode().splitlines()
     assert [line.split() for line in lines[:2]] == [["arm", "lr", "trial"], ["sgd", "0.1", "0"]]
     assert len(lines) == 4
 
 
+def test_a_frame_as_parquet_comes_back(tmp_path):
+    (tmp_path / "frame.parquet").write_bytes(render(FRAME, "parquet"))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "frame.parquet"), FRAME.reset_index(drop=True))
+
+
 def test_an_unknown_format_is_refused():
-    with pytest.raises(UsageError, match="unknown format 'xml'; known: csv, json, table"):
+    with pytest.raises(UsageError, match="unknown format 'xml'; known: csv, json, parquet, table"):
         render(FRAME, "xml")
 
 
