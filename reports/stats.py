@@ -273,7 +273,11 @@ def compare_all(values: pd.DataFrame, *, sign: int = 1, exclude: Iterable[str] =
     Returns:
         One an unordered pair, ``first`` being the earlier column.
     """
-    tests = paired_tests(values, exclude=exclude)
+    lost = set(exclude)
+    tests = paired_tests(values, exclude=lost)
+    known = {
+        str(arm): values[arm] if arm in lost else values[arm].dropna() for arm in values
+    }  # lost is worst, or missing
     alpha = ALPHA / max(1, sum(math.isfinite(test.p_value) for test in tests))
     comparisons = []
     for test in tests:
@@ -291,7 +295,7 @@ def compare_all(values: pd.DataFrame, *, sign: int = 1, exclude: Iterable[str] =
                 resolved=test.resolved,
                 detectable=detectable_difference(std, n, alpha=alpha) if is_tested else math.nan,
                 seeds_needed=seeds_needed(mean, std, alpha=alpha) if is_tested else None,
-                p_improvement=probability_of_improvement(values[test.first], values[test.second], sign=sign),
+                p_improvement=probability_of_improvement(known[test.first], known[test.second], sign=sign),
             )
         )
     return comparisons

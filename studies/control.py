@@ -11,7 +11,7 @@ STUDY = Study(
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
     race=Race(budget=Budget(kind="wall_clock", amount=4, mode="live"), control="sgd"),
-    answers=("standings", "trust"),
+    answers=("standings", "pairs", "trust"),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

@@ -12,4 +12,5 @@ STUDY = Study(
     batch_size=64,
     tune=Tuning(num_trials=12, budget=Budget(kind="wall_clock", amount=4)),
     race=Race(seeds=(1, 2, 3), num_workers=2, budget=Budget(kind="wall_clock", amount=12)),
+    answers=("standings", "pairs", "time_to_target", "searches", "steadiness"),
 )

@@ -13,7 +13,7 @@ STUDY = Study(
     arms=arms(DIGITS, *NAMES),
     batch_size=64,
     race=Race(budget=epochs(36)),
-    answers=("standings",),
+    answers=("standings", "epoch_time", "paper"),
     paper={
         "workload": "cifar100_resnet18",
         "batch_size": 256,

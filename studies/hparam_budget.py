@@ -10,7 +10,7 @@ STUDY = Study(
     workload="digits",
     arms=untuned(*NAMES),
     batch_size=64,
-    answers=(),  # its page has the curves
+    answers=("searches", "steadiness"),
     tune=Tuning(num_trials=12, sampler="random", budget=Budget(kind="wall_clock", amount=3)),
     paper={
         "workload": "cifar10_resnet18",

@@ -30,7 +30,7 @@ STUDY = Study(
     workload="digits",
     arms=arms(SPACE),
     batch_size=64,
-    answers=(),  # its page has the map
+    answers=("searches", "steadiness"),
     tune=Tuning(num_trials=36, sampler="grid", budget=Budget(kind="wall_clock", amount=3)),
     paper={
         "workload": "cifar10_resnet18",

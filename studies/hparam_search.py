@@ -12,6 +12,7 @@ STUDY = Study(
     batch_size=64,
     tune=Tuning(num_trials=8, budget=Budget(kind="wall_clock", amount=3)),
     race=Race(seeds=(1, 2, 3), sources=("winner", "default"), budget=Budget(kind="wall_clock", amount=3.5)),
+    answers=("standings", "searches", "steadiness", "paper"),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

@@ -22,7 +22,7 @@ STUDY = Study(
             Case(name="2 workers, weak", num_workers=2, batch_size=256),
         ),
     ),
-    answers=("scaling", "projection", "scaling_model", "trust"),
+    answers=("scaling", "projection", "scaling_model", "trust", "paper"),
     paper={
         "workload": "imagenet_resnet50",
         "batch_size": 256,

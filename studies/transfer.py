@@ -25,7 +25,7 @@ STUDY = Study(
         placebos=True,
         cases=(Case(name="random"), Case(name="pretrained", multiplied={"lr": 0.1}, pretraining=ROTATIONS)),
     ),
-    answers=("standings", "placebo"),
+    answers=("standings", "placebo", "paper"),
     paper={
         "workload": "cifar10_resnet50_pretrained",
         "batch_size": 256,

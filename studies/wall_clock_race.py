@@ -70,7 +70,7 @@ STUDY = Study(
             Case(name="Cutout", workload="digits_cutout", budget=seconds(QUICK_S / 2)),
         ),
     ),
-    answers=("standings", "epochs_in_budget", "placebo"),
+    answers=("standings", "time_to_target", "epochs_in_budget", "placebo", "paper"),
     paper={
         "workload": "cifar10_resnet18",
         "batch_size": 256,

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -53,3 +54,12 @@ def test_every_cell_runs_and_shows_something(results, monkeypatch, capsys):
     assert frames[0].loc[("race", "adam")] == 3
     printed = capsys.readouterr().out
     assert "standings, pairs, searches" in printed and "\\begin{tabular}" in printed
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reports.md"])
+def test_the_questions_that_a_page_shows_are_answered(results, page):
+    text = (NOTEBOOK.parents[1] / page).read_text()
+    [block] = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import reports" in block]
+    namespace = {}
+    exec(block.replace("results/digits", str(results)), namespace)
+    assert len(namespace["study"].leaderboard()) == 4

@@ -36,6 +36,7 @@ from reports.figures.base import FigureSpec
 FIGURES: dict[str, FigureSpec] = {
     figure.name: figure
     for figure in (
+        # the race
         leaderboard.FIGURE,
         win_matrix.FIGURE,
         placebo.FIGURE,
@@ -44,28 +45,38 @@ FIGURES: dict[str, FigureSpec] = {
         epoch_curves.FIGURE,
         time_to_target.FIGURE,
         pareto.FIGURE,
+        # stability and the search
         sensitivity.FIGURE,
         sensitivity.DAMPING_FIGURE,
         sensitivity.GAMMA_FIGURE,
         axes.FIGURE,
         atlas.FIGURE,
+        history.FIGURE,
+        best_after_k.FIGURE,
+        tuning.FIGURE,
+        parallel.FIGURE,
+        # curvature
         spread.FIGURE,
         kronecker.FIGURE,
         fisher_accuracy.FIGURE,
         fisher_histograms.FIGURE,
         trajectories.FIGURE,
-        history.FIGURE,
-        best_after_k.FIGURE,
-        trust.FIGURE,
+        # time and memory
         epoch_time.FIGURE,
         time_split.FIGURE,
-        scaling.FIGURE,
-        projection.FIGURE,
-        tuning.FIGURE,
-        parallel.FIGURE,
         memory.FIGURE,
         ledger.FIGURE,
         memory_growth.FIGURE,
+        scaling.FIGURE,
+        projection.FIGURE,
+        # what to make of it
+        trust.FIGURE,
         paper.FIGURE,
     )
 }
+
+
+def markdown() -> str:
+    """Return the table of the figures, as ``docs/reports.md`` has it."""
+    rows = [f"| `{f.name}` | {f.title} | {'study' if f.is_of_the_study else 'part'} |" for f in FIGURES.values()]
+    return "\n".join(["| figure | question | of |", "|---|---|---|", *rows])

@@ -118,7 +118,11 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
 
 def _places(names: Sequence[str]) -> dict[str, int]:
     """Return the place of each arm: its own if it has one, else the first that nobody has, or could have here."""
-    own = {name: PLACES.index(known) for name in names if (known := name.replace("_", "-")) in PLACES}
+    own: dict[str, int] = {}
+    for name in names:
+        place = PLACES.index(known) if (known := name.replace("_", "-")) in PLACES else None
+        if place is not None and place not in own.values():  # adafisher-released and adafisher_released are two arms
+            own[name] = place
     others = [name for name in names if name not in own]
     free = (place for place in count() if place not in own.values())
     return own | dict(zip(others, free, strict=False))

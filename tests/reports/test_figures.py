@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,6 +12,7 @@ from reports.figures import (
     epoch_time,
     history,
     leaderboard,
+    markdown,
     memory,
     sensitivity,
     spread,
@@ -89,6 +92,16 @@ def test_an_arm_keeps_its_style_and_no_two_share_one():
 def test_styles_of_many_entries_differ(num_arms, suffixes):
     styles = base.arm_styles([f"arm{i}{suffix}" for i in range(num_arms) for suffix in suffixes])
     assert len({(s.color, s.dash) for s in styles.values()}) == num_arms * len(suffixes)
+
+
+def test_the_usual_arms_look_the_same_on_every_page_and_others_take_free_places():
+    few, many_ = (
+        base.arm_styles(["adam", "sgd"]),
+        base.arm_styles(["adafisher", "adam", "kfac", "mine", "sgd", "yours"]),
+    )
+    assert few["adam"] == many_["adam"] and few["sgd"] == many_["sgd"]
+    twins = base.arm_styles(["adafisher-released", "adafisher_released", "mine"])
+    assert len({(style.color, style.dash) for style in twins.values()}) == 3
 
 
 def test_entries_of_an_arm_share_their_colour_and_a_dash_says_the_source():
@@ -274,3 +287,8 @@ def test_spread_values_and_what_the_note_says():
     data = spread.data(frames_of(runs=race_of({"adafisher": [0.9, 0.9]}), metrics=metrics))
     assert data.lines[["x", "mean", "low", "high"]].to_numpy().tolist() == [[10.0, 3.0, 2.0, 4.0]]
     assert "(1+λ)/λ" in spread.FIGURE.note and "SGD with momentum" in spread.FIGURE.note
+
+
+def test_every_figure_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "reports.md"
+    assert markdown() in page.read_text()

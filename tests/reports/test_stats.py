@@ -265,3 +265,10 @@ def test_profile_at_the_edges():
     assert zero.loc[1.0].tolist() == [1.0, 0.0]
     unsolved = stats.performance_profile(pd.DataFrame({"a": [math.nan], "b": [math.inf]}))
     assert unsolved.index.tolist() == [1.0] and unsolved.loc[1.0].tolist() == [0.0, 0.0]
+
+
+def test_a_seed_that_is_still_missing_is_no_loss():
+    table = pd.DataFrame({"a": [0.9, 0.8, math.nan], "b": [0.7, 0.85, 0.6]})
+    (missing,), (lost,) = stats.compare_all(table), stats.compare_all(table, exclude=["a"])
+    assert missing.p_improvement == pytest.approx(5 / 6)  # of two seeds against three
+    assert lost.p_improvement == pytest.approx(5 / 9)  # the third one lost

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from suite import cli
@@ -133,3 +135,16 @@ def test_a_figure_is_written_as_a_picture(folder, capsys):
     assert cli.main(["figure", "digits", "leaderboard", "--to", "board.svg", "--theme", "dark"]) == 0
     assert "#14171a" in (folder / "board.svg").read_text() or "rgb(20, 23, 26)" in (folder / "board.svg").read_text()
     assert capsys.readouterr().out == "figure: board.svg\n"
+
+
+def test_results_of_an_older_schema_and_newer_ones_make_one_report(folder):
+    old = pa.table({"run_id": ["old"], "attempt": [1], "arm": ["sgd"], "purpose": ["race"], "test_metric": [0.95]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(old.replace_schema_metadata({b"schema_version": b"1"}), sink)
+    place = folder / "results/digits/tables"
+    place.mkdir()
+    (place / "runs.parquet").write_bytes(sink.getvalue().to_pybytes())
+    assert cli.main(["report", "digits"]) == 0
+    assert "5 runs" in (folder / "results/digits/report.html").read_text()
+    query("--columns", "run_id,arm,case", "--where", "case.isna()", "--to", "x.csv")
+    assert len(pd.read_csv("x.csv")) == 5
