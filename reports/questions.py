@@ -25,7 +25,7 @@ class Questions:
     """Stored results, and questions to them.
 
     Every answer has one row a thing that was compared, with the workload and the case that it belongs to: nothing is
-    averaged over either. What the columns mean is in ``reports.answers.find(name).note`` and ``docs/query.md``.
+    averaged over either. What the columns mean is in ``reports.answers.find(name).note`` and ``docs/reports.md``.
 
     Args:
         results: Of one study.

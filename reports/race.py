@@ -85,10 +85,15 @@ class Race:
         """The competitors that lost no run: the ones that can be tested."""
         return tuple(standing for standing in self.competitors if not standing.num_lost)
 
+    def _verdict(self, comparison: stats.Comparison) -> str:
+        """Return a verdict; where seeds are missing, the arm with the best mean may be worse on the common ones."""
+        is_turned = comparison.resolved and self.metric.sign * comparison.difference < 0
+        return verdict(comparison) + (": better on the common seeds" if is_turned else "")
+
     def against_best(self) -> dict[str, str]:
         """Return by arm its verdict against the best competitor; a control's is that against its own arm."""
         best = self.competitors[0].arm if self.competitors else ""
-        found = {c.second: verdict(c) for c in self.comparisons if c.first == best}
+        found = {c.second: self._verdict(c) for c in self.comparisons if c.first == best}
         control = {c.second: f"control of {c.first}: {verdict(c)}" for c in self.controls}
         return {best: "best mean"} | found | control
 
@@ -136,12 +141,13 @@ def race(frames: Frames) -> Race:
     arms = [standing.arm for standing in order if not standing.is_control]
     twice = [(s.base, s.arm) for s in order if s.is_control and s.base in arms]
     lost = [standing.arm for standing in order if standing.num_lost]
+    without_loss = [*lost, *_without_loss(runs)]
     pairs = (stats.compare_all(by_seed(runs, "test_metric", [*pair]), sign=metric.sign, exclude=lost) for pair in twice)
     return Race(
         metric,
         order,
         tuple(stats.compare_all(by_seed(runs, "test_metric", arms), sign=metric.sign, exclude=lost)),
-        tuple(stats.compare_all(by_seed(runs, "test_loss", arms), sign=-1, exclude=lost)),
+        tuple(stats.compare_all(by_seed(runs, "test_loss", arms), sign=-1, exclude=without_loss)),
         tuple(pair for (pair,) in pairs),
     )
 
@@ -175,12 +181,18 @@ def by_seed(runs: pd.DataFrame, column: str, arms: list[str]) -> pd.DataFrame:
     return table.reindex(columns=arms)
 
 
+def _without_loss(runs: pd.DataFrame) -> list[str]:
+    """Return the arms of which a run has a finite metric and no finite loss, while other runs have one."""
+    is_missing = ~runs["is_lost"] & ~np.isfinite(runs["test_loss"])
+    return sorted({str(arm) for arm in runs.loc[is_missing, "arm"]}) if np.isfinite(runs["test_loss"]).any() else []
+
+
 def _standing(arm: str, runs: pd.DataFrame) -> Standing:
     """Return the standing of one arm's race runs."""
     return Standing(
         arm,
         stats.estimate(runs["test_metric"]),
-        stats.estimate(runs["test_loss"]),
+        stats.estimate([] if _without_loss(runs) else runs["test_loss"]),
         stats.estimate(runs["time_to_target_s"]),
         num_runs=len(runs),
         num_lost=int(runs["is_lost"].sum()),

@@ -6,7 +6,7 @@ where lower is. Seeds are paired: every arm starts from the same initialization 
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -127,6 +127,31 @@ def mean_and_std(x: Floats) -> tuple[float, float]:
     return float(x.mean()), std
 
 
+def paired_differences(first: ArrayLike, second: ArrayLike, *, grain: float = 0.0) -> Floats:
+    """Return first - second over the seeds that both have, without a spread that nobody measured.
+
+    Accuracies that differ by one sample on every seed differ by 1e-4 up to round-off, and times to a target are known
+    to an evaluation: such differences are equal, and the t-test would take the rest for a variance.
+
+    Args:
+        first: Values by seed; NaN where there is none.
+        second: Likewise, in the same order.
+        grain: What the values are known to.
+
+    Returns:
+        All the same where they lie within the grain, or the round-off of the values, and zero where that may be zero.
+    """
+    a, b = (np.asarray(x, dtype=np.float64) for x in (first, second))
+    kept = ~np.isnan(a) & ~np.isnan(b)
+    d = (a - b)[kept]
+    if not len(d) or not np.isfinite(d).all():
+        return d
+    dust = max(grain, _ROUND_OFF * float(np.abs([a[kept], b[kept]]).max()))
+    if np.ptp(d) > dust:
+        return d
+    return np.full(len(d), 0.0 if abs(d.mean()) <= dust else d.mean())
+
+
 def paired_p_value(differences: ArrayLike) -> float:
     """Return the two-sided p of the paired t-test, from the differences.
 
@@ -241,19 +266,26 @@ def probability_of_improvement(first: ArrayLike, second: ArrayLike, *, sign: int
     return float(np.mean((a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])))
 
 
-def paired_tests(values: pd.DataFrame, *, exclude: Iterable[str] = ()) -> list[PairTest]:
+def paired_tests(
+    values: pd.DataFrame, *, exclude: Iterable[str] = (), grains: Mapping[str, float] | None = None
+) -> list[PairTest]:
     """Test every pair of arms by :func:`paired_p_value`, corrected by :func:`holm`: what decides in every table.
 
     Args:
         values: A row a seed, a column an arm; NaN where a run is lost or missing.
         exclude: Arms whose pairs are not tested.
+        grains: What the values of an arm are known to; a pair's is the coarser one.
 
     Returns:
         One an unordered pair, ``first`` being the earlier column.
     """
+    known_to = grains or {}
     excluded, columns = set(exclude), {str(arm): column.to_numpy(np.float64) for arm, column in values.items()}
     pairs = list(combinations(columns, 2))
-    differences = [d[~np.isnan(d)] for d in (columns[first] - columns[second] for first, second in pairs)]
+    differences = [
+        paired_differences(columns[a], columns[b], grain=max(known_to.get(a, 0.0), known_to.get(b, 0.0)))
+        for a, b in pairs
+    ]
     is_out = [bool(excluded & {*pair}) for pair in pairs]
     p_values = [math.nan if out else paired_p_value(d) for d, out in zip(differences, is_out, strict=True)]
     found = zip(pairs, differences, p_values, holm(p_values), is_out, strict=True)
@@ -348,27 +380,6 @@ def spike_rate(losses: ArrayLike, *, ratio: float = SPIKE_RATIO) -> float:
     if before.empty:
         return math.nan
     return float((x[before.index] > ratio * before.clip(lower=SPIKE_FLOOR * abs(x.iloc[0]))).mean())
-
-
-def performance_profile(costs: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of problems that each arm solves within a factor of the best arm on the same problem.
-
-    Dolan and Moré (2002), "Benchmarking optimization software with performance profiles", equations 2.1 and 2.2. A
-    problem that no arm solves counts as unsolved by all. A factor is relative to the arms of the table: without one of
-    them the others may stand in another order.
-
-    Args:
-        costs: A row a problem, a column an arm; >= 0, lower is better, NaN or infinity where not solved.
-
-    Returns:
-        Shares in [0, 1], a column an arm, indexed by the factors >= 1 at which one of them changes, 1 always among
-        them; no rows for no problems.
-    """
-    solved = costs.where(np.isfinite(costs))
-    best = solved.min(axis=1)
-    factors = solved.div(best, axis=0).mask(solved.eq(best, axis=0), 1.0)
-    steps = np.unique([1.0, *_finite(factors)]) if len(costs) else np.array([])
-    return pd.DataFrame({arm: [(factors[arm] <= step).mean() for step in steps] for arm in costs}, index=steps)
 
 
 def _finite(values: ArrayLike) -> Floats:

@@ -134,10 +134,12 @@ def _headline(result: Race, winner: str | None) -> str:
             "is the only arm in the race" if len(result.competitors) == 1 else "is the only arm that lost no race run"
         )
         return f"No winner: {leader.arm} {reason}, so there is nothing to test it against ({score}).{shortfall}"
-    return (
-        f"No winner: not resolved. {leader.arm} has the best {score}, but noise could explain its lead over "
-        f"{text.names(_unbeaten(result), 'arm')}.{shortfall}"
-    )
+    turned = [c.second for c in _against_leader(result) if c.resolved and result.metric.sign * c.difference < 0]
+    doubt = [arm for arm in _unbeaten(result) if arm not in turned]
+    reasons = [f"noise could explain its lead over {text.names(doubt, 'arm')}"] if doubt else []
+    reasons += [f"it is resolved to be worse than {text.names(turned, 'arm')} on their common seeds"] if turned else []
+    start = "No winner: not resolved." if doubt else "No winner: seeds are missing."
+    return f"{start} {leader.arm} has the best {score}, but {text.listing(reasons)}.{shortfall}"
 
 
 def _results(result: Race) -> Iterator[str]:
@@ -218,10 +220,17 @@ def _loss_line(result: Race) -> Iterator[str]:
         c.second if c.first == best else c.first: c for c in result.loss_comparisons if best in {c.first, c.second}
     }
     line = f"Lowest mean test loss: {best} with {text.estimate(known[0].loss)}"
-    for outcome, wanted in (("resolved", True), ("not resolved", False)):
-        rivals = [standing.arm for standing in known[1:] if pairs[standing.arm].resolved is wanted]
-        line += f"; {outcome} against {text.names(rivals, 'arm')}" if rivals else ""
+    words = {standing.arm: _of_the_loss(best, pairs[standing.arm]) for standing in known[1:]}
+    for outcome in dict.fromkeys(words.values()):
+        rivals = [arm for arm, word in words.items() if word == outcome]
+        line += f"; {outcome} against {text.names(rivals, 'arm')}"
     yield line + "."
+
+
+def _of_the_loss(best: str, pair: Comparison) -> str:
+    """Return whether the arm with the lowest mean loss is resolved to have a lower one than another."""
+    is_lower = pair.difference < 0 if pair.first == best else pair.difference > 0
+    return verdict(pair) if is_lower or not pair.resolved else "resolved to be higher, on the common seeds,"
 
 
 def _time_line(result: Race) -> Iterator[str]:

@@ -7,6 +7,7 @@ the target before it was lost.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,16 +52,18 @@ class Watch:
     """The race as times to the target.
 
     Args:
-        runs: Columns arm, seed, source, is_lost, is_reached, time_s (of the target, or until when there was none), and
-            restricted_s: ``end_s`` where the target was not reached by then.
+        runs: Columns arm, seed, source, is_lost, has_failed, is_reached, time_s (of the target, or until when there was
+            none), and restricted_s: ``end_s`` where the target was not reached by then.
         end_s: Up to when all runs are compared: the budget; of budgets without seconds the shortest that a run
             completed. NaN where neither is known.
         metric: The workload's metric.
+        grains: By arm the time between two looks at the target, in seconds: what its times are known to.
     """
 
     runs: pd.DataFrame
     end_s: float
     metric: Metric
+    grains: Mapping[str, float]
 
     @property
     def arms(self) -> tuple[Reached, ...]:
@@ -85,8 +88,18 @@ def watch(frames: Frames) -> Watch:
     is_reached = np.isfinite(runs["time_to_target_s"]) & ~runs["is_lost"]
     runs = runs.assign(is_reached=is_reached, time_s=runs["time_to_target_s"].where(is_reached, ends))
     runs["restricted_s"] = runs["time_s"].where(is_reached, end_s).clip(upper=end_s)
-    columns = ["arm", "seed", "source", "is_lost", "is_reached", "time_s", "restricted_s"]
-    return Watch(runs.loc[np.isfinite(runs["restricted_s"]), columns].reset_index(drop=True), end_s, metric)
+    runs["has_failed"] = runs["status"] == "failed"
+    columns = ["arm", "seed", "source", "is_lost", "has_failed", "is_reached", "time_s", "restricted_s"]
+    kept = runs.loc[np.isfinite(runs["restricted_s"]), columns].reset_index(drop=True)
+    return Watch(kept, end_s, metric, _grains(frames, runs))
+
+
+def _grains(frames: Frames, runs: pd.DataFrame) -> dict[str, float]:
+    """Return by arm the longest time between two evaluations of a run, in the median over its runs."""
+    looks = frames.epochs[frames.epochs["run_id"].isin(runs["run_id"])].sort_values(["run_id", "budget_time_s"])
+    gaps = looks.groupby("run_id")["budget_time_s"].diff().groupby(looks["run_id"]).max()
+    by_arm = runs["run_id"].map(gaps).astype("float64").groupby(runs["arm"]).median().dropna()
+    return {str(arm): float(gap) for arm, gap in by_arm.items()}
 
 
 def _ends(runs: pd.DataFrame) -> tuple[pd.Series, float]:

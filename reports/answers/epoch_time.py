@@ -55,7 +55,10 @@ def table(frames: Frames) -> pd.DataFrame:
 def _listed(rows: Iterable[dict[str, Any]], trusts: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of a case in order, with their ranks; a control is listed and not ranked."""
     if not trusts:
-        yield from (row | {"trusted": "no"} for row in rows)
+        for row in rows:
+            verdict = row.get("over_reference_verdict")
+            doubt = {"over_reference_verdict": f"{verdict}, by times that failed a check"} if verdict else {}
+            yield row | {"trusted": "no"} | doubt
         return
     places = count(1)
     for row in sorted(rows, key=lambda row: (math.isnan(row["mean_epoch_s"]), row["mean_epoch_s"])):

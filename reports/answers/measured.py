@@ -26,7 +26,7 @@ CHOSEN = {
     "default": "the defaults",
     "transferred": "chosen on validation of another workload",
 }
-_EPOCHS = re.compile(r"([\d.]+) epochs")
+_EPOCHS = re.compile(r"([\d.]+) epochs(?: of ([^,]+))?")
 
 Rows = Iterator[dict[str, Any]]
 
@@ -40,6 +40,7 @@ def measured(frames: Frames) -> list[dict[str, Any]]:
     Returns:
         A row a quantity, part and arm, without placebos, controls and other entries of an arm than its own: the part's
         settings (``workload``, ``case``, ``kind``, ``comparison``, ``cutout``, ``pretrained``, ``budget_epochs``,
+        ``batch_size``,
         ``num_workers``), ``arm``, ``relative_to``, the ``estimate`` over the seeds, the numbers of runs and of lost
         ones, how it was found, and whether times were trusted. Gains and times are paired by seed. Cases that vary the
         hyperparameters, the batch size or the schedule of a workload's first case have no test metric here.
@@ -71,6 +72,7 @@ def _shared(part: Part, runs: pd.DataFrame) -> dict[str, Any]:
     """Return what all rows of a part share."""
     known = settings(runs) if len(runs) else {}
     epochs = _EPOCHS.search(str(known.get("budget")))
+    is_papers = epochs is not None and (not epochs[2] or base_arm(epochs[2]) in _clocks(part.workload))
     return {
         "workload": part.workload,
         "case": part.case,
@@ -78,11 +80,17 @@ def _shared(part: Part, runs: pd.DataFrame) -> dict[str, Any]:
         "comparison": (WALL_CLOCK if runs["budget_seconds"].notna().any() else FIXED_EPOCHS) if len(runs) else "",
         "cutout": "yes" if part.workload.endswith("_cutout") else "no",
         "pretrained": "yes" if part.workload.endswith("_pretrained") or runs["initial_weights"].notna().any() else "no",
-        "budget_epochs": float(epochs[1]) if epochs else math.nan,
+        "budget_epochs": float(epochs[1]) if epochs and is_papers else math.nan,
+        "batch_size": known.get("batch_size"),
         "num_workers": known.get("num_workers"),
         "relative_to": "",
         "trusted": "",
     }
+
+
+def _clocks(workload: str) -> tuple[str, ...]:
+    """Return the arms whose epochs measure out the time on a workload in the paper."""
+    return ADAMS if workload.startswith("imagenet_") else ADAFISHERS
 
 
 def _counts(runs: pd.DataFrame, *arms: str) -> dict[str, Any]:

@@ -68,4 +68,4 @@ def compare(pairs: Sequence[tuple[pd.Series, pd.Series]]) -> list[Difference]:
 
 def _common(first: pd.Series, second: pd.Series) -> pd.Series:
     """Return first - second over the seeds that both finished."""
-    return (first - second.reindex(first.index)).dropna()
+    return pd.Series(stats.paired_differences(first, second.reindex(first.index)))

@@ -14,8 +14,12 @@ from reports.frames import Frames, remembered
 from reports.published import LR, PERPLEXITY, TOP1, load, records
 
 SAME = "same workload"
-OTHER_BUDGET = "same workload, another budget: ratios only"
+OTHER_BUDGET = "same workload, another budget or batch size: ratios only"
 OTHER = "another workload: ratios only"
+UNITS = {  # what stands beside each other where it is no ratio
+    GAIN: "differences in points only",
+    LR: "as they are",
+}
 ABSOLUTE = (TOP1, PERPLEXITY)  # of the workload, and of its budget
 OF_THE_BUDGET = (*ABSOLUTE, GAIN)
 
@@ -30,7 +34,7 @@ COLUMNS = (
     | counts("num_workers")
     | text("table", "comparison", "dataset", "network", "cutout", "pretrained", "optimizer")
     | numbers("published", "published_std", "measured", "measured_std", "measured_low", "measured_high")
-    | counts("num_runs", "num_lost")
+    | counts("published_batch_size", "num_runs", "num_lost")
     | text("published_statistic", "measured_statistic", "trusted")
 )
 
@@ -80,8 +84,13 @@ def _scale(theirs: Row, own: Row) -> str:
     """Return whether the two can be compared."""
     if not covers(theirs, own["workload"]):
         return OTHER
-    is_same = own["quantity"] not in OF_THE_BUDGET or theirs["budget_epochs"] == own["budget_epochs"]
-    return SAME if is_same else OTHER_BUDGET
+    same = [theirs[name] == own[name] for name in ("budget_epochs", "batch_size")]
+    return SAME if own["quantity"] not in OF_THE_BUDGET or all(same) else OTHER_BUDGET
+
+
+def _words(scale: str, quantity: str) -> str:
+    """Return what may be compared, in words."""
+    return scale.replace("ratios only", UNITS.get(quantity, "ratios only"))
 
 
 def _cells(theirs: Row, own: Row) -> Row:
@@ -92,7 +101,8 @@ def _cells(theirs: Row, own: Row) -> Row:
     return {
         **{name: theirs[name] for name in of_theirs},
         **{name: own.get(name) for name in of_ours},
-        "scale": _scale(theirs, own),
+        "scale": _words(_scale(theirs, own), own["quantity"]),
+        "published_batch_size": theirs["batch_size"],
         "published": theirs["value"],
         "published_std": theirs["std"],
         "published_statistic": STATISTICS.get(theirs["statistic"], theirs["statistic"]),
@@ -125,12 +135,13 @@ ANSWER = Answer(
     question="How do the measured numbers stand beside those that the paper has published?",
     table=table,
     note='"AdaFisher: Adaptive Second Order Optimization via Fisher Information", ICLR 2025. scale says what may be '
-    "compared: numbers themselves only of the same workload and budget; of another workload, or another budget, only "
-    "relative figures stand beside each other: the gain over Adam (AdamW for transformers) in points, epochs over "
-    "those of AdaFisher, the time of an epoch over SGD's, throughput a worker over one worker's; learning rates stand "
-    "as they are. An absolute number of one workload says nothing of another. Published: selected on the test split, "
-    "as the paper has no validation split; two standard deviations printed as 03 and 02 are read as 0.3 and 0.2; "
-    "Table 15 does not say whether it is with Cutout. Measured: test at the end, selected on validation. Published "
-    "AdaFisher stands beside both of ours: adafisher, the paper's equations, and adafisher-released, the authors' "
-    "code. Null where nothing was measured.",
+    "compared: numbers themselves only of the same workload, batch size and budget, which for a time is that of "
+    "as many epochs of the same arm as the paper's (AdaFisher; on ImageNet Adam); of another workload, or another "
+    "budget, only relative figures stand beside each other: the gain over Adam (AdamW for transformers) in "
+    "points, epochs over those of AdaFisher, the time of an epoch over SGD's, throughput a worker over one "
+    "worker's; learning rates stand as they are. An absolute number of one workload says nothing of another. "
+    "Published: selected on the test split, as the paper has no validation split; two standard deviations printed "
+    "as 03 and 02 are read as 0.3 and 0.2; Table 15 does not say whether it is with Cutout. Measured: test at the "
+    "end, selected on validation. Published AdaFisher stands beside both of ours: adafisher, the paper's "
+    "equations, and adafisher-released, the authors' code. Null where nothing was measured.",
 )

@@ -42,6 +42,8 @@ class Gain:
         """What the arm gains over its placebo, over what it gains at all; NaN unless a gain is resolved."""
         if self.over_placebo is None or self.share_verdict != "resolved gain":
             return np.nan
+        if self.over_placebo.verdict.startswith("not tested"):  # other seeds than those of the gain
+            return np.nan
         return self.over_placebo.estimate.mean / self.over_baseline.estimate.mean
 
     @property

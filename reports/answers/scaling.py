@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reports.answers.base import Answer, counts, frame_of, numbers, spread, spread_of, text
-from reports.frames import Frames, remembered
+from reports.frames import Frames, race_runs, remembered
 from reports.scaling import growth, points
 from reports.trust import is_trusted
 
@@ -14,7 +14,7 @@ COLUMNS = (
     text("workload", "arm")
     | counts("num_threads")
     | text("mode")
-    | counts("num_workers", "batch_size", "num_runs")
+    | counts("num_workers", "batch_size", "num_runs", "num_lost")
     | spread("step_s")
     | numbers("speedup", "efficiency", "efficiency_low", "efficiency_high", "collectives_per_step", "bytes_per_step")
     | text("trusted")
@@ -30,6 +30,9 @@ def table(frames: Frames) -> pd.DataFrame:
 def _rows(frames: Frames) -> Iterator[dict[str, Any]]:
     """Yield the rows."""
     counted = {(p.key, p.num_workers, p.batch_size): (p.collectives, p.num_bytes) for p in points(frames)}
+    runs = race_runs(frames)
+    place = [*(runs[name].fillna(1) for name in ("workload", "arm", "num_threads", "num_workers", "batch_size"))]
+    lost = runs["is_lost"].groupby(place).sum().to_dict()
     trusted = "yes" if is_trusted(frames) else "no"
     for row in growth(frames):
         workload, arm, num_threads = row.key
@@ -42,6 +45,7 @@ def _rows(frames: Frames) -> Iterator[dict[str, Any]]:
             "num_workers": row.num_workers,
             "batch_size": row.batch_size,
             "num_runs": row.seconds.n,
+            "num_lost": lost.get((*row.key, row.num_workers, row.batch_size), 0),
             **spread_of("step_s", row.seconds),
             "speedup": row.speedup.mean,
             "efficiency": row.efficiency.mean,

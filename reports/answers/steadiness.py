@@ -42,7 +42,9 @@ def _rows(part: Part) -> Iterator[dict[str, Any]]:
             "num_trials": len(tried),
             "num_runs": len(raced),
             "diverged_share": stats.divergence_rate([*tried["status"], *raced["status"]]),
-            "mean_spike_rate": stats.estimate(raced["run_id"].map(spikes).to_numpy(dtype="float64")).mean,
+            "mean_spike_rate": stats.estimate(
+                raced.loc[~raced["is_lost"], "run_id"].map(spikes).to_numpy(dtype="float64")
+            ).mean,
             "num_seeds": finished.n,
             "std_test_metric": finished.std,
         } | {f"{name}_basin_decades": _basin(tried, name, sign) for name in SETTINGS}
@@ -61,9 +63,9 @@ ANSWER = Answer(
     question="How much does each arm forgive: wrong settings, and another seed?",
     table=table,
     note="Basins: decades between the lowest and the highest value among the trials within 2 % of the arm's best "
-    "score, whatever their other settings; a lower bound with few trials, empty where trials did not move the setting. "
-    "Widths compare only between arms that were searched over ranges as wide. diverged_share: of all trials and race "
-    "runs that did not fail. mean_spike_rate: over the race runs, the share of their sampled training losses above "
-    "twice the median of the nine before. std_test_metric: over the num_seeds race runs that finished, all of one "
-    "setting.",
+    "score, whatever their other settings; a lower bound with few trials, empty where trials did not move the "
+    "setting. Widths compare only between arms that were searched over ranges as wide. diverged_share: of all "
+    "trials and race runs that did not fail. mean_spike_rate: over the race runs that finished, the share of "
+    "their sampled training losses above twice the median of the nine before. std_test_metric: over the num_seeds "
+    "race runs that finished, all of one setting.",
 )

@@ -43,12 +43,17 @@ def against_best(found: Watch) -> dict[str, Difference]:
     competitors = [arm.arm for arm in found.arms if arm.source != "control"]
     if not (values[competitors].to_numpy() < found.end_s).any():
         return {}
-    tests = stats.paired_tests(values[competitors])
+    failed = {str(arm) for arm in found.runs.loc[found.runs["has_failed"], "arm"]}
+    rules: dict[str, Any] = {"exclude": failed, "grains": found.grains}
+    tests = stats.paired_tests(values[competitors], **rules)
     pairs = {test.second: test for test in tests if test.first == competitors[0]}
     for arm in found.arms:
         if arm.source == "control" and base_arm(arm.arm) in competitors:
-            [pairs[arm.arm]] = stats.paired_tests(values[[base_arm(arm.arm), arm.arm]])
-    return {arm: Difference(stats.estimate(-t.differences), t.p_holm, outcome(t.p_holm)) for arm, t in pairs.items()}
+            [pairs[arm.arm]] = stats.paired_tests(values[[base_arm(arm.arm), arm.arm]], **rules)
+    return {
+        arm: Difference(stats.estimate(-test.differences), test.p_holm, outcome(test.p_holm, excluded=test.excluded))
+        for arm, test in pairs.items()
+    }
 
 
 def _rows(part: Part) -> Iterator[dict[str, Any]]:
@@ -90,10 +95,12 @@ ANSWER = Answer(
     question="How soon do the runs of each arm reach the validation target, those counted that never do?",
     table=table,
     note="The target is looked at at each evaluation. median: the first time by which half of the runs had reached it "
-    "(Kaplan-Meier); null where fewer than half did. restricted_time_s: the time to the target or end_s, whichever is "
-    "sooner, and end_s where it was not reached or the run was lost; mean, standard deviation and 95 % interval, cut "
-    "to 0 … end_s, over all runs. end_s is the budget; of budgets without seconds the shortest that a run completed, "
-    "so that all are watched until then. slower_than_best_s: mean paired difference of the restricted times over "
-    "common seeds; since the best arm was read off the same runs, it is Holm-corrected over all pairs of the case. A "
-    "control is compared with its own arm.",
+    "(Kaplan-Meier); null where fewer than half did. restricted_time_s: the time to the target or end_s, "
+    "whichever is sooner, and end_s where it was not reached or the run was lost; mean, standard deviation and 95 "
+    "% interval, cut to 0 … end_s, over all runs. end_s is the budget; of budgets without seconds the shortest "
+    "that a run completed, so that all are watched until then. slower_than_best_s: mean paired difference of the "
+    "restricted times over common seeds; since the best arm was read off the same runs, it is Holm-corrected over "
+    "all pairs of the case. Times are known to an evaluation: differences that lie within the longest gap between "
+    "two are equal, and are tested by their signs alone, or zero. An arm with a run that failed is not tested; "
+    "one that diverged is, since it would never have reached the target. A control is compared with its own arm.",
 )

@@ -13,6 +13,7 @@ from reports.frames import Frames, Metric, metric_of, tune_runs
 from reports.tuning_curve import tuning_curve
 
 ADAPTIVE = ("tpe", "gp")  # samplers that propose by what earlier trials found, so that trials are not exchangeable
+GRID = "grid"  # is no draw from anything
 MIN_TRIALS = 3
 MAX_MARKS = 30  # points of a line, to be marked each
 ALL_PX, ARM_PX, GAP_PX = 260, 84, 26
@@ -42,6 +43,10 @@ def data(frames: Frames) -> BestAfterK:
         adaptive = sorted(set(trials["sampler"].dropna()) & set(ADAPTIVE))
         if adaptive:
             skipped[str(arm)] = f"its sampler ({', '.join(adaptive)}) learns from earlier trials"
+        elif (trials["sampler"] == GRID).any():
+            skipped[str(arm)] = "a grid is no draw from its space"
+        elif trials["search_space"].nunique() > 1:
+            skipped[str(arm)] = "its space moved with what earlier trials found"
         elif len(trials) < MIN_TRIALS:
             skipped[str(arm)] = f"fewer than {MIN_TRIALS} trials"
         elif trials["score"].isna().all():
@@ -146,7 +151,9 @@ FIGURE = FigureSpec(
     plot=plot,
     note="Line: median of the best of k trials drawn from the arm's own. Band: where, with 95 % confidence for the "
     "whole curve at once, that median lies for new searches of the same space (Lourie et al., 2024); a side that "
-    "reaches the edge of its panel is open, since n trials cannot say how good much longer searches get. Bands that "
-    "overlap do not rank arms. Lost and early stopped trials count as worse than any number. It assumes exchangeable "
-    "trials, of random or quasi-random samplers: arms searched by TPE or a Gaussian process are left out.",
+    "reaches the edge of its panel is open, since n trials cannot say how good much longer searches get. Bands "
+    "that overlap do not rank arms. Lost and early stopped trials count as worse than any number. It assumes "
+    "exchangeable trials: arms searched by TPE, a Gaussian process, a grid, or in a space that moved are left "
+    "out. Quasi-random trials (Sobol) cover their space more evenly than the random ones that the bands are exact "
+    "for.",
 )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.answers.paper import ABSOLUTE, OTHER, OTHER_BUDGET, SAME, table
+from reports.answers.paper import ABSOLUTE, SAME, table
 from reports.comparable import EFFICIENCY, EPOCHS_RATIO, GAIN, TIME_RATIO
 from reports.figures.base import (
     NEUTRAL,
@@ -33,7 +33,6 @@ TITLES = {
     EFFICIENCY: "scaling efficiency",
     LR: "learning rate (log)",
 }
-SCALES = {SAME: "same workload", OTHER_BUDGET: "other budget", OTHER: "other workload"}
 AT = {GAIN: 0.0, EPOCHS_RATIO: 1.0, TIME_RATIO: 1.0, EFFICIENCY: 1.0}
 SCATTER_PX, GAP_PX = 330, 62
 PUBLISHED = "published"
@@ -110,7 +109,8 @@ def _heading(quantity: str, scale: str, variant: str, rows: pd.DataFrame) -> str
     """Return what a panel shows, and what may be compared in it."""
     title = TITLES.get(quantity, quantity) + (f", {variant}" if variant else "")
     doubt = ", untrusted" if (rows["trusted"] == "no").any() else ""
-    return f"{title}: {SCALES[scale]}{doubt}"
+    short = "same workload" if scale == SAME else f"other {'budget' if scale.startswith(SAME) else 'workload'}"
+    return f"{title}: {short}{doubt}"
 
 
 def _add_rows(figure: go.Figure, rows: pd.DataFrame, styles: dict[str, ArmStyle], panel: int, named: set[str]) -> None:

@@ -13,6 +13,7 @@ from reports.frames import Frames, Metric, metric_of, race_runs
 from reports.stats import Floats, estimate
 from reports.text import count, names, number
 
+DUST = 1e-12  # relative: of means that are equal but for round-off
 LOG_FROM = 4.0  # largest cost over smallest
 UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 HEIGHT_PX = 260
@@ -104,7 +105,11 @@ def _front(points: pd.DataFrame, sign: int) -> list[bool]:
     is_whole = points["num_lost"].to_numpy() == 0
     found = []
     for value, score in zip(values, scores, strict=True):
-        is_beaten = (values <= value) & (scores >= score) & ((values < value) | (scores > score))
+        # equal up to round-off is equal
+        costs, gains = values - value, scores - score
+        cost_dust, gain_dust = (DUST * np.abs(each).max() for each in (values, scores))
+        is_no_worse = (costs <= cost_dust) & (gains >= -gain_dust)
+        is_beaten = is_no_worse & ((costs < -cost_dust) | (gains > gain_dust))
         found.append(not (is_beaten & is_whole).any())
     return [bool(whole and on) for whole, on in zip(is_whole, found, strict=True)]
 

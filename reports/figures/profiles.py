@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from reports.figures.base import ArmStyle, FigureSpec, arm_styles, empty, label, log_axis, make_room, panels
 from reports.frames import Frames, Part, parts, race_runs
+from reports.performance_profile import performance_profile
 from reports.race import standings
-from reports.stats import performance_profile
 from reports.targets import watch
 from reports.text import count
 
@@ -23,7 +23,7 @@ class Profiles(NamedTuple):
     """The profiles of a study.
 
     Args:
-        shares: By cost a frame as of :func:`reports.stats.performance_profile`.
+        shares: By cost a frame as of :func:`reports.performance_profile.performance_profile`.
         num_problems: By cost.
         arms: All arms of the study.
     """

@@ -239,36 +239,36 @@ def test_too_few_losses_have_no_spike_rate():
     assert stats.spike_rate([1.0] * 6) == 0.0
 
 
-def test_performance_profile_worked_example():
-    costs = pd.DataFrame({
-        "a": [1.0, 2.0, math.nan, 4.0],
-        "b": [2.0, 2.0, math.inf, 3.0],
-        "c": [math.nan, 8.0, math.nan, 3],
-    })
-    profile = stats.performance_profile(costs)  # of four problems, one of which no arm solves
-    assert profile.index.tolist() == pytest.approx([1.0, 4 / 3, 2.0, 4.0])
-    assert profile["a"].tolist() == [0.5, 0.75, 0.75, 0.75]
-    assert profile["b"].tolist() == [0.5, 0.5, 0.75, 0.75]
-    assert profile["c"].tolist() == [0.25, 0.25, 0.25, 0.5]
-
-
-def test_without_an_arm_the_profiles_of_others_change():
-    # b is best on the third problem only as long as c is not there
-    costs = pd.DataFrame({"a": [1.0, 1.0, 9.0], "b": [2.0, 2.0, 3.0], "c": [9.0, 9.0, 1.0]})
-    both, two = stats.performance_profile(costs), stats.performance_profile(costs[["a", "b"]])
-    assert two["b"].iloc[0] == pytest.approx(1 / 3) and both["b"].iloc[0] == 0.0
-
-
-def test_profile_at_the_edges():
-    assert stats.performance_profile(pd.DataFrame({"a": []})).empty
-    zero = stats.performance_profile(pd.DataFrame({"a": [0.0], "b": [1.0]}))
-    assert zero.loc[1.0].tolist() == [1.0, 0.0]
-    unsolved = stats.performance_profile(pd.DataFrame({"a": [math.nan], "b": [math.inf]}))
-    assert unsolved.index.tolist() == [1.0] and unsolved.loc[1.0].tolist() == [0.0, 0.0]
-
-
 def test_a_seed_that_is_still_missing_is_no_loss():
     table = pd.DataFrame({"a": [0.9, 0.8, math.nan], "b": [0.7, 0.85, 0.6]})
     (missing,), (lost,) = stats.compare_all(table), stats.compare_all(table, exclude=["a"])
     assert missing.p_improvement == pytest.approx(5 / 6)  # of two seeds against three
     assert lost.p_improvement == pytest.approx(5 / 9)  # the third one lost
+
+
+def test_differences_of_one_sample_on_every_seed_are_equal():
+    a, b = [0.9802, 0.9703, 0.9614], [0.9801, 0.9702, 0.9613]  # of 10,000 images
+    assert stats.paired_p_value(stats.paired_differences(a, b)) == 0.25
+    (pair,) = stats.compare_all(pd.DataFrame({"a": a, "b": b}))
+    assert (pair.p_value, pair.resolved, pair.seeds_needed) == (0.25, False, 6)
+
+
+def test_differences_within_the_grain_are_one_and_may_be_none():
+    times = [3.0, 3.0, 2.0], [2.0, 2.0 + 1e-4, 1.0]
+    assert stats.paired_differences(*times, grain=0.5) == pytest.approx([0.99996667] * 3)
+    assert stats.paired_p_value(stats.paired_differences(*times)) < 1e-6  # what the t-test takes for certainty
+    assert stats.paired_differences([1.0, 1.2], [0.9, 1.0], grain=0.5).tolist() == [0.0, 0.0]
+    assert stats.paired_differences([1.0, math.nan, 3.0], [0.0, 1.0, 1.0]).tolist() == [1.0, 2.0]
+
+
+def test_equal_arms_are_rarely_resolved_by_times_on_a_grid():
+    rng = np.random.default_rng(1)
+    grains = {0: 1.0, 1: 1.001, 2: 1.002, 3: 1.003}  # charged seconds between two evaluations
+    names = {str(arm): grain for arm, grain in grains.items()}
+    for spread in (0.2, 0.5, 2.0):
+        wrong = 0
+        for _ in range(500):
+            true = 5.5 + spread * rng.normal(size=(3, 4)) + spread * rng.normal(size=(3, 1))
+            seen = pd.DataFrame({name: np.ceil(true[:, int(name)] / grain) * grain for name, grain in names.items()})
+            wrong += any(test.resolved for test in stats.paired_tests(seen, grains=names))
+        assert wrong <= 0.065 * 500, spread

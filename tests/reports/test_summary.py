@@ -238,3 +238,25 @@ def test_cases_are_never_averaged_together():
     runs = case_of("a", {"sgd": [0.9]}) + case_of("b", {"sgd": [0.1]})
     with pytest.raises(ValueError, match="a race has one workload and one case"):
         race(frames_of(runs=runs))
+
+
+def test_a_lead_that_the_common_seeds_turn_round_is_told():
+    summary = summary_of({"a": [0.90, 0.91, 0.92], "b": [0.931, 0.942, 0.95, 0.5, 0.5]})
+    assert summary.winner is None and "seeds are missing" in summary.headline
+    assert "a has the best mean test accuracy" in summary.headline
+    assert "it is resolved to be worse than b on their common seeds" in summary.headline
+    [line] = [line for line in summary.results if line.startswith("Lowest mean test loss")]
+    assert "a with" in line and "resolved to be higher, on the common seeds, against b" in line
+    standing = REGISTRY["standings"].table(
+        frames_of(runs=race_of({"a": [0.9, 0.91, 0.92], "b": [0.931, 0.942, 0.95, 0.5, 0.5]}))
+    )
+    assert standing["against_best"].tolist() == ["best mean", "resolved: better on the common seeds"]
+
+
+def test_a_run_without_a_finite_loss_is_no_smaller_sample():
+    rows = race_of({"a": [0.9, 0.91, 0.92], "b": [0.8, 0.81, 0.82]})
+    rows[-1]["test_loss"] = float("inf")
+    found = race(frames_of(runs=rows))
+    [loss] = found.loss_comparisons
+    assert loss.excluded and not loss.resolved
+    assert [standing.loss.n for standing in found.standings] == [3, 0] and not found.standings[1].num_lost

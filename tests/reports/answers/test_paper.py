@@ -16,7 +16,7 @@ ACCURACY = {
     "adafisher": [0.960, 0.962],
     "adafisher-released": [0.961, None],
 }
-BUDGET = {"budget": "200 epochs of adafisher, calibrated", "budget_seconds": 100.0}
+BUDGET = {"budget": "200 epochs of adafisher, calibrated", "budget_seconds": 100.0, "batch_size": 256}
 
 
 def found(runs, **wanted):
@@ -73,12 +73,25 @@ def test_another_budget_leaves_relative_figures_alone():
     runs = raced("cifar10_resnet18_cutout", budget="100 epochs of adafisher, calibrated", budget_seconds=50.0)
     assert not found(runs, quantity=TOP1)
     row = the(runs, quantity=GAIN, arm="sgd", table="Table 2")
-    assert (row["scale"], row["published"]) == (OTHER_BUDGET, pytest.approx(95.64 - 94.85))
+    words = "same workload, another budget or batch size: differences in points only"
+    assert (row["scale"], row["published"]) == (words, pytest.approx(95.64 - 94.85))
     assert row["measured"] == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": 64}, {"budget": "200 epochs of sgd, calibrated"}],
+    ids=["another batch size", "the time of another arm"],
+)
+def test_other_conditions_leave_no_absolute_numbers(changes):
+    runs = raced("cifar10_resnet18_cutout", **(BUDGET | changes))
+    assert found(raced("cifar10_resnet18_cutout", **BUDGET), quantity=TOP1)
+    assert not found(runs, quantity=TOP1)
+    assert {row["scale"].partition(":")[0] for row in found(runs, quantity=GAIN)} == {OTHER_BUDGET.partition(":")[0]}
+
+
 def test_a_wall_clock_race_is_not_compared_with_fixed_epochs():
-    runs = raced("cifar100_resnet18", budget="200 epochs", budget_seconds=None)
+    runs = raced("cifar100_resnet18", budget="200 epochs", budget_seconds=None, batch_size=256)
     assert {row["table"] for row in found(runs, quantity=TOP1)} == {"Table 15"}
     assert the(runs, quantity=TOP1, arm="adafisher")["published"] == 77.28
     assert {row["table"] for row in found(raced("cifar100_resnet18", **BUDGET), quantity=TOP1)} == {"Table 13a"}
@@ -87,7 +100,9 @@ def test_a_wall_clock_race_is_not_compared_with_fixed_epochs():
 def test_of_another_workload_there_are_only_relative_figures():
     runs = raced("digits", budget="12s, calibrated", budget_seconds=12.0)
     rows = found(runs)
-    assert {row["scale"] for row in rows} == {OTHER}
+    points = "another workload: differences in points only"
+    assert {row["scale"] for row in rows} == {OTHER, points}
+    assert {row["quantity"] for row in rows if row["scale"] == points} == {GAIN}
     assert {row["quantity"] for row in rows} == {GAIN, EPOCHS_RATIO}  # no times, no trials
     gain = the(runs, quantity=GAIN, arm="adafisher", network="ResNet18", dataset="CIFAR10")
     assert (gain["table"], gain["cutout"], gain["relative_to"]) == ("Table 13a", "no", "adam")
@@ -118,7 +133,10 @@ def test_the_best_learning_rate_stands_as_it_is():
     runs = searched("sgd", [({"lr": 0.03}, 0.9), ({"lr": 0.1}, 0.95), ({"lr": 1.0}, None)])
     row = the(runs, quantity=LR)
     assert (row["published"], row["measured"], row["num_runs"], row["num_lost"]) == (0.1, 0.1, 3, 1)
-    assert (row["scale"], row["measured_statistic"]) == (OTHER, "of the best trial, on validation")
+    assert (row["scale"], row["measured_statistic"]) == (
+        "another workload: as they are",
+        "of the best trial, on validation",
+    )
 
 
 def test_weak_scaling_stands_beside_the_same_number_of_workers():
@@ -140,6 +158,7 @@ def test_perplexities_of_the_same_workload():
         metric_goal="minimize",
         budget="50 epochs of adafisherw, calibrated",
         budget_seconds=9.0,
+        batch_size=32,
     )
     row = the(runs, quantity=PERPLEXITY, arm="adafisherw")
     assert (row["published"], row["measured"], row["scale"]) == (152.72, pytest.approx(150.5), SAME)

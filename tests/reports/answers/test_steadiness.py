@@ -44,3 +44,11 @@ def test_a_default_study_is_filled():
     assert frame[filled].notna().all(axis=None) and (frame["num_trials"] == 12).all()
     assert frame.loc["adafisher", ["damping_basin_decades", "gamma_basin_decades"]].notna().all()
     assert frame.loc["sgd", ["damping_basin_decades", "gamma_basin_decades"]].isna().all()
+
+
+def test_spikes_of_lost_runs_are_not_averaged():
+    runs = race_of({"sgd": [0.9, None]})
+    calm, wild = [1.0] * 30, [1.0] * 15 + [9.0] * 15
+    steps = sampled("sgd0", calm) + sampled("sgd1", wild)
+    row = REGISTRY["steadiness"].table(frames_of(runs=runs, steps=steps)).iloc[0]
+    assert row["mean_spike_rate"] == 0.0 and row["diverged_share"] == 0.5

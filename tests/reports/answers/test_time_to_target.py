@@ -86,3 +86,22 @@ def test_one_seed_is_not_tested():
     found = table(timed({"a": [1.0], "b": [2.0]})).iloc[1]
     assert found["slower_than_best_s"] == 1.0
     assert found["slower_than_best_s_verdict"] == "not tested: fewer than two common seeds"
+
+
+def test_times_on_the_grid_of_evaluations_are_no_certainty():
+    """Two evaluations apart on every seed, of steps that cost a little more or less: nothing is known of a variance."""
+    rows = timed({"a": [1.0, 1.0, 0.5], "b": [2.0, 2.001, 1.501]})
+    epochs = [
+        {"run_id": row["run_id"], "attempt": 1, "step": step, "budget_time_s": 0.5 * step}
+        for row in rows
+        for step in range(1, 6)
+    ]
+    found = REGISTRY["time_to_target"].table(frames_of(runs=rows, epochs=epochs)).iloc[1]
+    assert (found["slower_than_best_s_p_holm"], found["slower_than_best_s_verdict"]) == (0.25, "not resolved")
+    assert table(rows).iloc[1]["slower_than_best_s_verdict"] == "resolved"  # where no evaluations say so
+
+
+def test_an_arm_with_a_failed_run_is_not_tested():
+    rows = timed({"a": A, "b": [3.0, None, None, None]})
+    rows[-1] |= {"status": "failed", "test_metric": None}
+    assert table(rows).iloc[1]["slower_than_best_s_verdict"] == "not tested: lost runs"

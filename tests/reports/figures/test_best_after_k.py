@@ -20,13 +20,19 @@ def test_curves_count_lost_trials():
 def test_what_learns_from_earlier_trials_has_no_curve():
     points = [({"lr": 0.1 * i}, 0.9) for i in range(1, 5)]
     runs = searched("a", points) + searched("b", points, sampler="tpe") + searched("c", points[:2])
-    runs += searched("d", [(point, None) for point, _ in points])
+    runs += searched("d", [(point, None) for point, _ in points]) + searched("e", points, sampler="grid")
+    runs += searched("f", points[:2]) + [
+        row | {"run_id": f"{row['run_id']}-later", "trial": 2 + row["trial"]}
+        for row in searched("f", points[2:], space={"lr": {"low": 1e-5, "high": 0.1, "log": True}})
+    ]
     data = best_after_k.data(frames_of(runs=runs))
     assert data.curves["arm"].unique().tolist() == ["a"]
     assert data.skipped == {
         "b": "its sampler (tpe) learns from earlier trials",
         "c": "fewer than 3 trials",
         "d": "no trial ran to its end",
+        "e": "a grid is no draw from its space",
+        "f": "its space moved with what earlier trials found",
     }
     assert "tpe" in [axis.title.text for axis in best_after_k.plot(data).select_xaxes()][-1]
 

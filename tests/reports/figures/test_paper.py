@@ -4,7 +4,7 @@ from reports.figures import paper
 from tests.reports.synthetic import case_of, frames_of
 
 SCORES = {"sgd": [0.950, 0.952], "adam": [0.940, 0.944], "adafisher": [0.96, None], "adafisher-released": [0.96, 0.97]}
-BUDGET = {"budget": "200 epochs of adafisher, calibrated", "budget_seconds": 100.0}
+BUDGET = {"budget": "200 epochs of adafisher, calibrated", "budget_seconds": 100.0, "batch_size": 256}
 
 
 def frames(workload, scores=None, **fields):
@@ -44,7 +44,7 @@ def test_the_same_workload_is_drawn_number_against_number():
 
 def test_another_workload_is_drawn_in_relative_figures_and_says_so():
     data = paper.data(frames("digits", budget="12s, calibrated"))
-    assert set(data.rows["scale"]) == {"another workload: ratios only"}
+    assert set(data.rows["scale"]) == {"another workload: ratios only", "another workload: differences in points only"}
     figure = paper.plot(data)
     assert headings(figure) == [
         "<b>points over Adam: other workload</b>",

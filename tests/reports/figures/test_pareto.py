@@ -121,3 +121,10 @@ def test_far_is_below_all_others():
     assert label_places.is_far(np.array([0.1, 0.9, 0.91, 0.92, 0.93])).tolist() == [True, *[False] * 4]
     assert not label_places.is_far(np.array([0.1, 0.9, 0.91, 0.92])).any()
     assert not label_places.is_far(np.array([0.1, *[0.9] * 9])).any()
+
+
+def test_means_that_differ_by_round_off_alone_are_equal():
+    equal = {"sgd": [0.3, 0.3], "adam": [0.1 + 0.2, 0.1 + 0.2]}
+    found = of(rows(equal, {"sgd": [9.0, 9.0], "adam": [20.0, 20.0]}))[1]["training time, seconds"]
+    assert equal["adam"][0] != equal["sgd"][0]
+    assert found["is_front"].to_dict() == {"sgd": True, "adam": False}
