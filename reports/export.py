@@ -9,7 +9,7 @@ THEMES = {  # ink, paper, lines: those of page.css
     "light": ("#1d2126", "#ffffff", "#dde1e5"),
     "dark": ("#e4e7ea", "#14171a", "#363c42"),
 }
-MIN_WIDTH_PX = 200
+MIN_WIDTH_PX, MAX_WIDTH_PX = 200, 4000
 PNG_SCALE = 3  # 640 pixels become 1920: enough for print
 
 
@@ -23,25 +23,30 @@ def write_image(figure: go.Figure, place: Path, *, theme: str = "light", width_p
         width_px: Width; the height is the figure's own. A PNG has three times as many pixels each way.
 
     Raises:
-        ValueError: If suffix or theme is unknown, the width too small, the figure empty, or there is no Chromium.
+        ValueError: If suffix or theme is unknown, the width out of range, the figure empty, the file cannot be
+            written, or there is no Chromium.
     """
     import kaleido
     from choreographer.errors import ChromeNotFoundError
 
-    if place.suffix not in SUFFIXES:
+    kind = place.suffix.lower()
+    if kind not in SUFFIXES:
         raise ValueError(f"unknown kind of picture {place.suffix!r}; known: {', '.join(SUFFIXES)}")
-    if width_px < MIN_WIDTH_PX:
-        raise ValueError(f"the width must be >= {MIN_WIDTH_PX} pixels, but got {width_px}")
+    if not MIN_WIDTH_PX <= width_px <= MAX_WIDTH_PX:
+        raise ValueError(f"the width must be {MIN_WIDTH_PX} to {MAX_WIDTH_PX} pixels, but got {width_px}")
     if not figure.data:
         raise ValueError(f"there is nothing to draw: {figure.layout.annotations[0].text}")
-    options = {"format": place.suffix[1:], "width": width_px, "height": figure.layout.height}
+    options = {"format": kind[1:], "width": width_px, "height": figure.layout.height}
     try:
         content = kaleido.calc_fig_sync(
-            themed(figure, theme), opts=options | {"scale": PNG_SCALE if place.suffix == ".png" else 1}
+            themed(figure, theme), opts=options | {"scale": PNG_SCALE if kind == ".png" else 1}
         )
     except ChromeNotFoundError as error:
         raise ValueError("pictures are drawn by Chromium, and there is none: `make browser` installs it") from error
-    place.write_bytes(content)
+    try:
+        place.write_bytes(content)
+    except OSError as error:
+        raise ValueError(f"{str(place)!r} cannot be written: {error.strerror}") from error
 
 
 def themed(figure: go.Figure, theme: str) -> go.Figure:

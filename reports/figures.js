@@ -32,13 +32,18 @@
   };
 
   // what a trace shows, a row a point; of a bar or a row of a list, what its place on the axis is called
+  const text = (label) => {
+    const entities = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
+    return String(label).replace(/<[^>]*>/g, " ").replace(/&(?:lt|gt|amp);/g, (entity) => entities[entity]);
+  };
   const rowsOf = (trace, layout) => {
     const named = (axis, value) => {
       const { tickvals, ticktext } = layout[axis.replace(/^(.)/, "$1axis")] ?? {};
-      const place = plain(tickvals).indexOf(value);
-      return place < 0 ? value : String(ticktext[place]).replace(/<[^>]*>/g, " ");
+      // marks of a row stand beside its middle
+      const place = ticktext && typeof value === "number" ? plain(tickvals).indexOf(Math.round(value)) : -1;
+      return place < 0 ? value : text(ticktext[place]);
     };
-    const name = String(trace.name ?? "").replace(/<[^>]*>/g, " ");
+    const name = trace.name === undefined ? (trace.legendgroup ?? "") : text(trace.name);
     const [xs, ys] = [plain(trace.x), plain(trace.y)];
     if (trace.z) {
       const grid = trace.z.bdata ? unfold(trace.z) : trace.z.map(plain);
@@ -54,7 +59,7 @@
 
   const numbersOf = ({ data, layout }) => {
     const rows = data.filter((trace) => trace.fill !== "toself").flatMap((trace) => rowsOf(trace, layout));
-    return [["trace", "x", "y", "value"], ...rows.map((row) => row.map((cell) => String(cell ?? "")))];
+    return [["trace", "x", "y", "value"], ...rows.map((row) => row.map((cell) => (cell === null || Number.isNaN(cell) ? "" : String(cell ?? ""))))];
   };
 
   const MAX_ROWS = 300; // of the table below a figure; its file has all
@@ -62,7 +67,8 @@
     const table = document.createElement("table");
     const add = (parent, tag, cells) => {
       const row = parent.insertRow();
-      for (const text of cells) row.append(Object.assign(document.createElement(tag), { textContent: text }));
+      for (const cell of cells) row.append(Object.assign(document.createElement(tag), { textContent: cell }));
+      if (tag === "th") [...row.cells].forEach((cell) => (cell.scope = "col"));
     };
     add(table.createTHead(), "th", rows[0]);
     const body = table.createTBody();
@@ -76,8 +82,7 @@
     const image = (format) => () =>
       Plotly.downloadImage(plot, { format, filename: name, width: plot.clientWidth, height: plot.clientHeight, scale: format === "png" ? 3 : 1 });
     details.addEventListener("toggle", () => {
-      if (!details.open || details.dataset.done) return;
-      details.dataset.done = "yes";
+      if (!details.open || details.childElementCount > 1) return;
       const rows = numbersOf(source);
       const tools = document.createElement("p");
       tools.append(
@@ -88,15 +93,20 @@
       const box = document.createElement("div");
       box.className = "scroll long";
       box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", `Numbers of ${plot.getAttribute("aria-label")}`);
       box.append(tableOf(rows));
       details.append(tools, box);
     });
   };
 
   const plots = [...document.querySelectorAll(".plot")];
+  const boxes = [...document.querySelectorAll(".arms input")];
   const draw = async (plot) => {
     const source = JSON.parse(plot.nextElementSibling.textContent);
     equip(plot, source);
+    const hidden = new Set(boxes.filter((box) => !box.checked).map((box) => box.value));
+    source.data.filter((trace) => hidden.has(trace.legendgroup)).forEach((trace) => (trace.visible = false));
     await Plotly.newPlot(plot, source.data, source.layout, config);
     await Plotly.relayout(plot, theme(plot.layout));
   };
@@ -108,7 +118,7 @@
       if (own.length) Plotly.restyle(plot, { visible: box.checked }, own);
     }
   };
-  document.querySelectorAll(".arms input").forEach((box) => box.addEventListener("change", () => show(box)));
+  boxes.forEach((box) => box.addEventListener("change", () => show(box)));
 
   // one after another, so that the page answers meanwhile
   const drawAll = async () => {

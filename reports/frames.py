@@ -281,8 +281,11 @@ def calibrations(frames: Frames) -> pd.DataFrame:
 
 
 def read_json(text: object) -> dict[str, Any]:
-    """Return the object of a JSON column; empty where it is null."""
-    value = json.loads(text) if isinstance(text, str) and text else {}
+    """Return the object of a JSON column; empty where it is null, or no JSON."""
+    try:
+        value = json.loads(text) if isinstance(text, str) and text else {}
+    except ValueError:  # of other hands
+        return {}
     return value if isinstance(value, dict) else {}
 
 
@@ -292,6 +295,8 @@ def _complete(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     for column in TABLES[table]:
         if str(column.type) in {"double", "int64"}:
             full[column.name] = pd.to_numeric(full[column.name], errors="coerce").astype("float64")
+        if column.name.endswith("_s"):  # no time is infinite
+            full[column.name] = full[column.name].replace([np.inf, -np.inf], np.nan)
     full["attempt"] = full["attempt"].fillna(1.0)
     if "case" in full:
         full["case"] = full["case"].astype("object").where(full["case"].notna(), "")

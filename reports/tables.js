@@ -34,7 +34,7 @@ const Tables = (() => {
   };
 
   const csv = (rows) =>
-    rows.map((row) => row.map((cell) => (/[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\n") + "\n";
+    rows.map((row) => row.map((cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\n") + "\n";
 
   const download = (name, content, type) => {
     const link = document.createElement("a");
@@ -44,7 +44,7 @@ const Tables = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
 
-  const fileName = (name, suffix) => `${name.toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "")}.${suffix}`;
+  const fileName = (name, suffix) => `${name.toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "") || "table"}.${suffix}`;
 
   const button = (label, title, act) => {
     const made = document.createElement("button");

@@ -4,6 +4,7 @@ It and :mod:`suite.stored` alone import all four packages, each where a command 
 """
 
 import argparse
+import errno
 import importlib.util
 import json
 import os
@@ -34,6 +35,9 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
         Exit code: 0, 1 if a single training failed, 2 for what cannot be done as asked, 130 if interrupted.
+
+    Raises:
+        OSError: If the machine fails in another way than by a full disk.
     """
     arguments = build_parser(COMMANDS, DEFAULT_STUDY).parse_args(argv)
     if os.getcwd() not in sys.path:
@@ -47,9 +51,20 @@ def main(argv: Sequence[str]) -> int:
         print("fisherbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        print(f"fisherbench: {error.strerror}", file=sys.stderr)
+        return 2
     return code or 0
+
+
+def _forget_output() -> None:
+    """Send what is still to be printed nowhere, since there is no room, or nobody to read it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sweep(arguments: argparse.Namespace) -> None:

@@ -130,7 +130,7 @@ def write_index(place: str, *, with_reports: bool = True) -> str:
     index.write_text(render(entries, title="Fisherbench studies"), encoding="utf-8")
     problems = [entry.name for entry in entries if entry.problem]
     if problems:
-        raise UsageError(f"{index} is written, but these studies cannot be read: {', '.join(problems)}")
+        raise UsageError(f"{index} is written, but something is wrong with these studies: {', '.join(problems)}")
     return str(index)
 
 
@@ -147,11 +147,12 @@ def query(arguments: argparse.Namespace) -> None:
     if arguments.to:
         _write(Path(arguments.to), content if fmt == "parquet" else content + b"\n")
     elif fmt != "parquet":
-        print(content.decode())
+        print(content.decode(), flush=True)
     elif sys.stdout.isatty():
         raise UsageError("a Parquet file is nothing to read: add --to FILE.parquet, or send it on with | or >")
     else:
         sys.stdout.buffer.write(content)
+        sys.stdout.flush()
 
 
 def figure(arguments: argparse.Namespace) -> None:
@@ -161,7 +162,7 @@ def figure(arguments: argparse.Namespace) -> None:
     from reports.questions import Questions
 
     place = Path(arguments.to or f"{arguments.name}.svg")
-    if place.suffix not in PICTURES:
+    if place.suffix.lower() not in PICTURES:
         raise UsageError(known("kind of picture", place.suffix or str(place), PICTURES))
     _check_folder(place)
     try:
@@ -203,7 +204,7 @@ def _table(study: str | None, name: str) -> "pd.DataFrame":
 
 def _format(asked: str | None, to: str | None) -> str:
     """Return the format that was asked for, by the end of the file's name where by nothing else."""
-    return asked or SUFFIXES.get(Path(to).suffix if to else ".txt") or _unknown_suffix(str(to))
+    return asked or SUFFIXES.get(Path(to).suffix.lower() if to else ".txt") or _unknown_suffix(str(to))
 
 
 def _unknown_suffix(to: str) -> str:

@@ -142,7 +142,8 @@ def _times(runs: pd.DataFrame, trusted: str) -> Rows:
 def _learning_rates(part: Part) -> Rows:
     """Yield the learning rate of the best trial of each arm that was searched for one."""
     for search in sweep(part.frames):
-        rate = search.hyperparameters.get("lr", math.nan)
+        rate = search.hyperparameters.get("lr")
+        rate = rate if isinstance(rate, int | float) else math.nan
         if base_arm(search.arm) == search.arm:
             yield {
                 "quantity": LR,

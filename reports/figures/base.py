@@ -166,6 +166,14 @@ def empty(message: str) -> go.Figure:
     return figure
 
 
+def ink_on(color: str) -> str:
+    """Return black or white, whichever is read better on a colour (WCAG 2.2, relative luminance)."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+    luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
 def row_px(count: int) -> int:
     """Return the height of a row of a list of arms: many stand closer."""
     return ROW_PX if count <= MAX_AIRY_ROWS else DENSE_ROW_PX

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from reports.answers import epoch_time as answer
-from reports.figures.base import NEUTRAL, FigureSpec, arm_rows, arm_styles, empty, label, panels, row_px
+from reports.figures.base import NEUTRAL, FigureSpec, arm_rows, arm_styles, empty, ink_on, label, panels, row_px
 from reports.frames import LOST, Frames, calibrated_arm, calibrations
 from reports.text import count
 
@@ -163,6 +163,7 @@ def _add_bars(
         texttemplate=text,
         textposition="auto",
         insidetextanchor="start",
+        insidetextfont={"color": [ink_on(color) for color in colors]},
         hoverinfo="skip",
         row=row,
         col=1,

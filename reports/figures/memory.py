@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.base import FigureSpec, arm_rows, arm_styles, empty, label, panels, row_px
+from reports.figures.base import FigureSpec, arm_rows, arm_styles, empty, ink_on, label, panels, row_px
 from reports.frames import Frames, base_arm, calibrated_arm
 
 
@@ -41,7 +41,7 @@ def plot(data: Memory) -> go.Figure:
     if rows.empty:
         return empty("No run has recorded its optimizer state yet.")
     styles = arm_styles(data.arms)
-    figure = panels([""], ["optimizer state ÷ bytes of the parameters"], panel_px=row_px(len(rows)) * len(rows) + 20)
+    figure = panels([""], ["optimizer state ÷ bytes<br>of the parameters"], panel_px=row_px(len(rows)) * len(rows) + 20)
     figure.add_bar(
         x=rows["ratio"],
         y=list(range(len(rows))),
@@ -54,6 +54,7 @@ def plot(data: Memory) -> go.Figure:
         ],
         textposition="auto",
         insidetextanchor="start",
+        insidetextfont={"color": [ink_on(styles[calibrated_arm(arm, styles)].color) for arm in rows["arm"]]},
         hoverinfo="skip",
     )
     arm_rows(figure, [label(arm) for arm in rows["arm"]], row=1)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from reports.figures.base import FigureSpec, arm_styles, empty, label, make_room, panels
+from reports.figures.base import FigureSpec, arm_styles, empty, ink_on, label, make_room, panels
 from reports.frames import Frames, metric_of, read_json, tune_runs
 
 MIN_TRIALS = 8  # finished; below, the trees of fANOVA fit noise
@@ -43,6 +43,8 @@ def data(frames: Frames) -> Importances:
             skipped[str(arm)] = f"too few trials ({len(trials)} finished, {MIN_TRIALS} needed)"
         elif tried.shape[1] < 2:
             skipped[str(arm)] = "fewer than two hyperparameters vary"
+        elif trials["score"].nunique() < 2:
+            skipped[str(arm)] = "all its trials scored alike"
         else:
             shares = _importances(tried, trials["score"], maximize=metric_of(frames).sign > 0)
             rows.extend((str(arm), name, share) for name, share in shares.items())
@@ -88,6 +90,7 @@ def plot(data: Importances) -> go.Figure:
             texttemplate="%{x:.2f}",
             textposition="auto",
             insidetextanchor="start",
+            insidetextfont={"color": ink_on(styles[arm].color)},
             hovertemplate="%{fullData.name}: %{x:.2f}<extra></extra>",
         )
     figure.update_yaxes(categoryorder="array", categoryarray=[label(name) for name in names])

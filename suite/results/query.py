@@ -20,7 +20,8 @@ def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = N
 
     Args:
         frame: A table of results.
-        where: A pandas query; ``None``: all rows.
+        where: A pandas query of the columns, which may call their methods: trusted as the user's own code is;
+            ``None``: all rows.
         columns: Names, separated by commas; ``None``: all columns.
 
     Returns:
@@ -31,13 +32,15 @@ def query(frame: pd.DataFrame, where: str | None = None, columns: str | None = N
     """
     if where:
         try:
-            answer = frame.query(where)
+            answer = frame.query(where, local_dict={}, global_dict={})
         except Exception as error:  # pandas raises whatever its parser meets
             raise UsageError(f"the query {where!r} cannot be answered: {error}") from error
         if not isinstance(answer, pd.DataFrame):
             raise UsageError(f"the query {where!r} cannot be answered: it is no condition on rows")
         frame = answer
     names = [name.strip() for name in columns.split(",")] if columns is not None else list(frame.columns)
+    if len({*names}) < len(names):
+        raise UsageError(f"a column is asked for twice: {columns}")
     for name in names:
         if name not in frame.columns:
             raise UsageError(known("column", name, frame.columns))

@@ -184,6 +184,9 @@ class Store:
         kinds = {"question": str, "run_ids": list, "study": dict}
         if not all(isinstance(plan.get(name), kind) for name, kind in kinds.items()):
             raise UsageError(f"{self.folder.path(_PLAN)!r} is damaged: it needs question, run_ids and study")
+        answers = plan["study"].get("answers", [])
+        if not isinstance(answers, list) or not all(isinstance(name, str) for name in answers):
+            raise UsageError(f"{self.folder.path(_PLAN)!r} is damaged: its answers are no list of names")
         return plan
 
     def _read_json(self, name: str) -> dict[str, Any]:
@@ -237,7 +240,7 @@ class Store:
             Run ids and attempts, in order.
         """
         stems = (name.removesuffix(".parquet").rpartition("-") for name in self.folder.names("runs", ".parquet"))
-        return [(run_id, int(attempt)) for run_id, _, attempt in stems if attempt.isdigit()]
+        return [(run_id, int(attempt)) for run_id, _, attempt in stems if attempt.isascii() and attempt.isdigit()]
 
     def read_run(self, run_id: str, attempt: int) -> dict[str, Any]:
         """Read the row of one unfolded attempt at a run.
@@ -296,7 +299,12 @@ class Store:
         name = f"tables/{table}.parquet"
         whole = arrow_schema(table)
         schema = pa.schema([whole.field(column) for column in columns or whole.names])
-        return self._read(name, schema.names).cast(schema) if self.folder.has(name) else schema.empty_table()
+        if not self.folder.has(name):
+            return schema.empty_table()
+        try:
+            return self._read(name, schema.names).cast(schema)
+        except pa.ArrowInvalid as error:
+            raise UsageError(f"{self.folder.path(name)!r} has a column of another type: {error}") from error
 
     def _read_run_files(self, tables: tuple[str, ...]) -> dict[str, pa.Table]:
         """Return tables of the unfolded files; ``runs`` with its key alone where it is not asked for."""

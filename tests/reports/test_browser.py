@@ -14,7 +14,7 @@ from reports.index import render as render_index
 from reports.page import Drawer, Page, render
 from tests.reports.drawn import frames_for
 from tests.reports.searches import many
-from tests.reports.synthetic import TableSet, cases, study
+from tests.reports.synthetic import ARMS, TableSet, cases, study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -88,6 +88,37 @@ def test_every_figure_of_the_registry_is_drawn(scheme, tmp_path):
     assert [name for name, figure in found if 'class="main-svg"' in figure] == [*FIGURES]
 
 
+def test_every_figure_of_the_registry_tells_its_numbers(tmp_path):
+    drawer, drawings = Drawer(), []
+    for name, spec in FIGURES.items():
+        frames = frames_for(name)
+        drawings += drawer.draw([spec], frames if spec.is_of_the_study else next(parts(frames)).frames)
+    script = """
+      document.querySelectorAll(".numbers").forEach((numbers) => (numbers.open = true));
+      await pause();
+      return [...document.querySelectorAll("figure")].map((figure) => [
+        figure.id,
+        figure.querySelectorAll(".numbers tbody tr").length,
+        figure.querySelectorAll(".numbers button").length,
+      ]);
+    """
+    said = told(Page(title="All", drawings=drawings).html(), tmp_path, script)
+    assert [name for name, *_ in said] == [*FIGURES]
+    assert all(num_rows and num_buttons == 3 for _, num_rows, num_buttons in said), said
+
+
+def test_an_arm_that_is_hidden_at_once_stays_hidden(tmp_path):
+    html = page_of(study())
+    at_once = """<script>document.querySelector('.arms input[value="adam"]').click();</script><script>"""
+    first = html.rindex("<script>")
+    script = """
+      return [...document.querySelectorAll(".plot")].flatMap((plot) =>
+        plot.data.filter((trace) => trace.legendgroup === "adam").map((trace) => trace.visible !== false));
+    """
+    said = told(html[:first] + at_once + html[first + len("<script>") :], tmp_path, script)
+    assert len(said) >= 4 and not any(said)
+
+
 def test_the_index_is_shown_without_a_console_message(tmp_path):
     dom, console = opened(render_index([entry_of("digits", "Which?", prepare(study()), None)], title="All"), tmp_path)
     assert console == [] and 'href="digits/report.html"' in dom
@@ -140,6 +171,7 @@ def test_a_figure_tells_its_numbers(tmp_path):
     assert head == ["trace", "x", "y", "value"]
     best = REGISTRY["standings"].table(prepare(study())).iloc[0]
     assert any(float(row[1]) == best["mean_test_metric"] and row[2] == best["arm"] for row in rows)
+    assert {row[2] for row in rows} == set(ARMS)  # single seeds too, which stand beside the middle of their row
 
 
 def test_nothing_is_wider_than_a_phone(tmp_path):

@@ -30,7 +30,7 @@ def test_a_theme_colours_text_paper_and_grid_of_a_copy(theme):
         (FIGURE, "x.gif", {}, "unknown kind of picture '.gif'; known: .png, .svg, .pdf"),
         (FIGURE, "x", {}, "unknown kind of picture ''"),
         (FIGURE, "x.svg", {"theme": "sepia"}, "unknown theme 'sepia'; known: light, dark"),
-        (FIGURE, "x.svg", {"width_px": 10}, "the width must be >= 200 pixels, but got 10"),
+        (FIGURE, "x.svg", {"width_px": 10}, "the width must be 200 to 4000 pixels, but got 10"),
         (empty("No runs yet."), "x.svg", {}, "there is nothing to draw: No runs yet."),
     ],
 )

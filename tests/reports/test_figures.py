@@ -41,6 +41,19 @@ STUDIES = {
     "one run": frames_of(**ONE_RUN),
     "one trial": frames_of(runs=tune_of("sgd", [({"lr": 0.1}, 0.9)])),
     "all lost": frames_of(**ALL_LOST),
+    "all alike": frames_of(
+        runs=[
+            *race_of({"sgd": [0.1, 0.1, 0.1], "adam": [0.1, 0.1, 0.1]}),
+            *searched("sgd", [({"lr": 0.01 * i, "momentum": 0.1 * i}, 0.1) for i in range(1, 10)]),
+        ]
+    ),
+    "no numbers": frames_of(
+        runs=[
+            *race_of({"sgd": [np.nan, np.inf], "adam": [-np.inf, 0.5]}, train_time_s=np.inf, budget_time_s=np.nan),
+            *searched("sgd", [({"lr": "x", "momentum": None}, np.nan), ({"lr": "y"}, 0.5)]),
+            run("broken", hyperparameters="{", search_space="[", environment="}", purpose="tune", val_metric=0.2),
+        ]
+    ),
     "whole": prepare(study()),
     "many arms": prepare(many()),
     "three sources, a grid": prepare(many(num_arms=2, sources=("", " (default)", " (transferred)"), grid=True)),
@@ -96,6 +109,17 @@ def test_names_are_escaped_in_plotly_text(spec):
     figure = spec.draw(frames if spec.is_of_the_study else next(parts(frames)).frames)
     texts = [*printed(json.loads(figure.to_json()))]
     assert figure.data and not [text for text in texts if "<s>" in text]
+
+
+@pytest.mark.parametrize("color", base.COLORS)
+def test_text_on_a_bar_can_be_read(color):
+    def luminance(hexadecimal):
+        parts_ = [int(hexadecimal[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts_)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((luminance(color), luminance(base.ink_on(color))), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5  # WCAG 2.2, AA
 
 
 def test_an_arm_keeps_its_style_and_no_two_share_one():

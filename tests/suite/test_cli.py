@@ -140,6 +140,9 @@ BAD = [
         "query --to results.xlsx",
         "'results.xlsx' does not say which format is meant: give --format, or one of .csv, .json",
     ),
+    ("query --columns arm,arm --format json", "a column is asked for twice: arm,arm"),
+    ("query --where @pd.io.common.os.getcwd()", "cannot be answered"),
+    ("figure digits history --width 100000", "the width must be 200 to 4000 pixels, but got 100000"),
     ("query --to nowhere/x.csv", "there is no folder 'nowhere'"),
     ("query --to foreign --format csv", "'foreign' cannot be written: Is a directory"),
     ("figure digits leaderbord", "unknown figure 'leaderbord'; known: leaderboard, .*"),
@@ -147,7 +150,7 @@ BAD = [
     ("figure digits leaderboard --to nowhere/x.svg", "there is no folder 'nowhere'"),
     ("figure digits leaderboard", "there is nothing to draw: No race runs yet"),
     ("figure digits history --theme sepia", "unknown theme 'sepia'; known: light, dark"),
-    ("figure digits history --width 20", "the width must be >= 200 pixels, but got 20"),
+    ("figure digits history --width 20", "the width must be 200 to 4000 pixels, but got 20"),
     (
         "figure digits history --case base",
         "no part of the study is workload None, case 'base'; known: tests.suite.tiny:MLP",

@@ -110,7 +110,7 @@ def test_a_damaged_study_keeps_no_other_from_the_index(folder, capsys):
     shutil.copytree("results/digits", "results/broken")
     (folder / "results/broken/study.json").write_text("{")
     assert cli.main(["report", "--all", "results"]) == 2
-    assert "results/index.html is written, but these studies cannot be read: broken" in capsys.readouterr().err
+    assert "results/index.html is written, but something is wrong with these studies: broken" in capsys.readouterr().err
     index = (folder / "results/index.html").read_text()
     assert "is damaged" in index and "by sgd" in index
 
