@@ -213,8 +213,8 @@ def _add_title(figure: go.Figure, data: Atlas, row: int) -> None:
     """Write above a panel whose map it is, and over how many decades of each setting its arm is good."""
     found, kinds = data.maps.iloc[row - 1], data.points.loc[data.points["map"] == data.maps.index[row - 1], "kind"]
     name = label(found["arm"]) + (f", {label(found['workload'])}" if data.maps["workload"].nunique() > 1 else "")
-    widths = [f"{found[key]:.1f} of {word}" for key, word in WORDS.items() if np.isfinite(found[key])]
-    basin = f"good over {', '.join(widths)} (decades)" if widths else "no run with a score"
+    widths = [f"{word} {found[key]:.1f}" for key, word in WORDS.items() if np.isfinite(found[key])]
+    basin = f"good decades: {', '.join(widths)}" if widths else "no run with a score"
     axis = figure.layout["yaxis" if row == 1 else f"yaxis{row}"]
     figure.add_annotation(
         text=f"<b>{name}</b>, {len(kinds)} {found['what']}<br>{basin}",

@@ -36,6 +36,7 @@ def add_headings(figure: go.Figure, headings: Sequence[str], names: Iterable[str
             yanchor="bottom",
             align="left",
             xshift=-NARROW_PX * max(map(len, names), default=0),
+            font_size=11,
             showarrow=False,
         )
     room = HEADING_PX + LINE_PX * headings[0].count("<br>")

@@ -40,7 +40,7 @@ def test_classes_have_different_symbols_and_the_panel_prints_the_basin():
     figure = atlas.plot(atlas.data(frames_of(**trials())))
     symbols = [trace.marker.symbol for trace in figure.data]
     assert len({*symbols} - {"circle-open"}) == len(symbols) - 2  # worse, and the larger ring of what spiked
-    assert "7 trials<br>good over 1.0 of lr, 2.0 of damping (decades)" in figure.layout.annotations[0].text
+    assert "7 trials<br>good decades: lr 1.0, damping 2.0" in figure.layout.annotations[0].text
     assert figure.layout.yaxis.type == "log"
 
 
