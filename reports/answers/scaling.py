@@ -31,8 +31,8 @@ def _rows(frames: Frames) -> Iterator[dict[str, Any]]:
     """Yield the rows."""
     counted = {(p.key, p.num_workers, p.batch_size): (p.collectives, p.num_bytes) for p in points(frames)}
     runs = race_runs(frames)
-    place = [*(runs[name].fillna(1) for name in ("workload", "arm", "num_threads", "num_workers", "batch_size"))]
-    lost = runs["is_lost"].groupby(place).sum().to_dict()
+    place = ["workload", "arm", "num_threads", "num_workers", "batch_size"]
+    lost = runs.fillna({"num_threads": 1.0}).groupby(place)["is_lost"].sum().to_dict()
     trusted = "yes" if is_trusted(frames) else "no"
     for row in growth(frames):
         workload, arm, num_threads = row.key

@@ -139,3 +139,13 @@ def test_strong_scaling_with_its_efficiency_and_its_projection():
     assert beyond["num_workers"].min() == 4 and (beyond["saturated_at_workers"] != "").all()
     model = REGISTRY["scaling_model"].table(frames)
     assert {"bandwidth", "latency of a message", "caution"} <= {*model["quantity"]}
+
+
+def test_lost_runs_of_a_number_of_workers_are_counted():
+    one = [run(f"one{seed}", arm="sgd", seed=seed, num_workers=1) for seed in range(3)]
+    two = [run(f"two{seed}", arm="sgd", seed=seed, num_workers=2) for seed in range(3)]
+    rows = [row | {"num_steps": 100, "train_time_s": 10.0, "test_metric": 0.9} for row in one + two]
+    rows[-1] |= {"status": "out_of_memory", "test_metric": None}
+    frame = REGISTRY["scaling"].table(frames_of(runs=rows)).set_index("num_workers")
+    assert frame.loc[2, ["num_runs", "num_lost"]].tolist() == [2, 1]
+    assert frame.loc[1, ["num_runs", "num_lost"]].tolist() == [3, 0]
