@@ -84,8 +84,10 @@ def _scale(theirs: Row, own: Row) -> str:
     """Return whether the two can be compared."""
     if not covers(theirs, own["workload"]):
         return OTHER
-    same = [theirs[name] == own[name] for name in ("budget_epochs", "batch_size")]
-    return SAME if own["quantity"] not in OF_THE_BUDGET or all(same) else OTHER_BUDGET
+    if own["quantity"] not in OF_THE_BUDGET:
+        return SAME
+    is_same = all(theirs[name] == own[name] for name in ("budget_epochs", "batch_size"))
+    return SAME if is_same else OTHER_BUDGET
 
 
 def _words(scale: str, quantity: str) -> str:

@@ -183,3 +183,13 @@ def test_pretrained_weights_stand_beside_table_4():
 def test_placebos_and_other_entries_of_an_arm_are_not_the_papers():
     runs = raced("digits", {"adam": [0.9], "sgd (control)": [0.9], "adafisher (default)": [0.9]}, **BUDGET)
     assert not found(runs)
+
+
+def test_weak_scaling_of_the_papers_own_workload():
+    runs = [
+        run(f"w{k}", arm="adafisher", workload="imagenet_resnet50", num_workers=k, batch_size=256 * k, num_steps=100)
+        | {"test_metric": 0.7, "case": f"{k} workers", "train_time_s": seconds}
+        for k, seconds in ((1, 10.0), (2, 12.5))
+    ]
+    row = the(runs, quantity=EFFICIENCY)
+    assert (row["scale"], row["measured"]) == (SAME, pytest.approx(0.8))
