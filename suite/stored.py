@@ -142,6 +142,8 @@ def query(arguments: argparse.Namespace) -> None:
     fmt = _format(arguments.format, arguments.to)
     if fmt not in {*FORMATS, *FOR_PAPERS}:
         raise UsageError(known("format", fmt, [*FORMATS, *FOR_PAPERS]))
+    if arguments.to:
+        _check_folder(Path(arguments.to))
     frame = query(_table(arguments.study, arguments.table), arguments.where, arguments.columns)
     content = FOR_PAPERS[fmt](frame).encode() if fmt in FOR_PAPERS else render(frame, fmt)
     if arguments.to:
@@ -204,16 +206,14 @@ def _table(study: str | None, name: str) -> "pd.DataFrame":
 
 def _format(asked: str | None, to: str | None) -> str:
     """Return the format that was asked for, by the end of the file's name where by nothing else."""
-    return asked or SUFFIXES.get(Path(to).suffix.lower() if to else ".txt") or _unknown_suffix(str(to))
-
-
-def _unknown_suffix(to: str) -> str:
+    found = asked or SUFFIXES.get(Path(to).suffix.lower() if to else ".txt")
+    if found:
+        return found
     raise UsageError(f"{to!r} does not say which format is meant: give --format, or one of {', '.join(SUFFIXES)}")
 
 
 def _write(place: Path, content: bytes) -> None:
     """Write a file that the user named."""
-    _check_folder(place)
     try:
         place.write_bytes(content)
     except OSError as error:

@@ -13,6 +13,7 @@ from reports.figures.base import (
     ArmStyle,
     FigureSpec,
     arm_styles,
+    beside,
     empty,
     label,
     log_axis,
@@ -110,8 +111,7 @@ def _side_by_side(points: pd.DataFrame, axis: str) -> pd.DataFrame:
     places = points["place"] if axis in LINEAR else np.log10(points["place"])
     gaps = np.diff(np.unique(places))
     width = min(SPREAD * gaps.min(), MAX_SPREAD * gaps.sum()) if len(gaps) else 0.0
-    beside = dict(zip(arms, np.linspace(-0.5, 0.5, len(arms)) * width if len(arms) > 1 else [0.0], strict=True))
-    x = places + points["arm"].map(beside)
+    x = places + points["arm"].map(beside(arms, width))
     return points.assign(x=x if axis in LINEAR else 10**x)
 
 

@@ -83,8 +83,8 @@ def curves(frames: Frames, x: str) -> Curves:
             last = curve.dropna(subset=[x, *QUANTITIES]).sort_values(x).tail(1)
             ends.append(last.melt(id_vars=["arm", x], value_vars=list(QUANTITIES), var_name="quantity", value_name="y"))
     return Curves(
-        _stack(lines, ["arm", "quantity", "x", "mean", "low", "high"]),
-        _stack([end.rename(columns={x: "x"}) for end in ends], ["arm", "quantity", "x", "y"]),
+        stack(lines, ["arm", "quantity", "x", "mean", "low", "high"]),
+        stack([end.rename(columns={x: "x"}) for end in ends], ["arm", "quantity", "x", "y"]),
         metric_of(frames),
         frames.arms,
     )
@@ -113,19 +113,7 @@ def add_band(figure: go.Figure, lines: pd.DataFrame, arm: str, style: ArmStyle, 
     if lines.empty:
         return
     if (lines["high"] > lines["low"]).any():
-        outline = {"x": [*lines["x"], *lines["x"][::-1]], "y": [*lines["high"], *lines["low"][::-1]]}
-        figure.add_scatter(
-            **outline,
-            fill="toself",
-            fillcolor=style.band,
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            legendgroup=arm,
-            showlegend=False,
-            row=row,
-            col=1,
-        )
+        add_outline(figure, lines, arm, style, row=row)
     figure.add_scatter(
         x=lines["x"],
         y=lines["mean"],
@@ -136,6 +124,23 @@ def add_band(figure: go.Figure, lines: pd.DataFrame, arm: str, style: ArmStyle, 
         legendgroup=arm,
         showlegend=show_name,
         hovertemplate="%{fullData.name}: %{y:.4g} at %{x:.4g}<extra></extra>",
+        row=row,
+        col=1,
+    )
+
+
+def add_outline(figure: go.Figure, lines: pd.DataFrame, arm: str, style: ArmStyle, *, row: int) -> None:
+    """Fill what lies between the columns ``low`` and ``high`` over ``x``, in an arm's colour."""
+    figure.add_scatter(
+        x=[*lines["x"], *lines["x"][::-1]],
+        y=[*lines["high"], *lines["low"][::-1]],
+        fill="toself",
+        fillcolor=style.band,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        legendgroup=arm,
+        showlegend=False,
         row=row,
         col=1,
     )
@@ -169,7 +174,7 @@ def _add_ends(figure: go.Figure, ends: pd.DataFrame, arm: str, style: ArmStyle, 
     )
 
 
-def _stack(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """Return the parts below each other; with these columns if there are none."""
+def stack(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Return the parts below each other, with these columns; those without rows, which have no types, left out."""
     kept = [part for part in parts if len(part)]
     return pd.concat(kept, ignore_index=True)[columns] if kept else pd.DataFrame(columns=columns)

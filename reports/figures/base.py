@@ -133,6 +133,21 @@ def label(text: object) -> str:
     return escape(str(text), quote=False)
 
 
+def lines_of(texts: Iterable[str]) -> str:
+    """Return texts below each other, as text for plotly."""
+    return "<br>".join(map(label, texts))
+
+
+def row_name(arm: str, note: str) -> str:
+    """Return the tick label of an arm, with a note, if there is one, on a second line."""
+    return f"{label(arm)}<br><i>{note}</i>" if note else label(arm)
+
+
+def beside(arms: Sequence[str], width: float) -> dict[str, float]:
+    """Return how far each arm stands from a place that all of them share, over a width; one alone stands there."""
+    return dict(zip(arms, np.linspace(-0.5, 0.5, len(arms)) * width if len(arms) > 1 else [0.0], strict=True))
+
+
 def panels(y_titles: Sequence[str], x_titles: Sequence[str], *, panel_px: int = PANEL_PX, **options: Any) -> go.Figure:
     """Return a figure of panels below each other, which suits a phone as well as a column of a wide page.
 
@@ -157,12 +172,12 @@ def panels(y_titles: Sequence[str], x_titles: Sequence[str], *, panel_px: int = 
     return _plain(figure, height)
 
 
-def empty(message: str) -> go.Figure:
-    """Return a figure that only says what is missing."""
+def empty(*messages: str) -> go.Figure:
+    """Return a figure that only says what is missing, a line a message."""
     figure = _plain(go.Figure(), height=120)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    figure.add_annotation(text=label(message), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    figure.add_annotation(text=lines_of(messages), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     return figure
 
 

@@ -7,8 +7,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
-from reports.figures.bands import MAX_POINTS
-from reports.figures.base import ArmStyle, FigureSpec, add_target, arm_styles, empty, label, log_axis, make_room, panels
+from reports.figures.bands import MAX_POINTS, add_outline
+from reports.figures.base import (
+    ArmStyle,
+    FigureSpec,
+    add_target,
+    arm_styles,
+    empty,
+    label,
+    lines_of,
+    log_axis,
+    make_room,
+    panels,
+)
 from reports.frames import Frames, Metric, metric_of, tune_runs
 from reports.tuning_curve import tuning_curve
 
@@ -61,16 +72,14 @@ def data(frames: Frames) -> BestAfterK:
 
 def plot(data: BestAfterK) -> go.Figure:
     """Return the curves of all arms above a panel an arm with its band; in it those of the others are grey."""
-    reasons = "<br>".join(f"{label(arm)}: {reason}" for arm, reason in data.skipped.items())
+    reasons = [f"{arm}: {reason}" for arm, reason in data.skipped.items()]
     if data.curves.empty:
-        figure = empty("")
-        figure.layout.annotations[0].text = reasons or "No trials yet."
-        return figure
+        return empty(*(reasons or ["No trials yet."]))
     shown = [arm for arm in data.arms if (data.curves["arm"] == arm).any()]
     heights = [ALL_PX, *[ARM_PX] * len(shown)]
     figure = panels(
         [f"best validation {label(data.metric.name)}", *[""] * len(shown)],
-        [*[""] * len(shown), "trials in the search (log)" + f"<br>{reasons}" * bool(reasons)],
+        [*[""] * len(shown), "trials in the search (log)" + f"<br>{lines_of(reasons)}" * bool(reasons)],
         panel_px=sum(heights) // len(heights) + GAP_PX,
         row_heights=heights,
         shared_xaxes=True,
@@ -81,7 +90,9 @@ def plot(data: BestAfterK) -> go.Figure:
         own = data.curves[data.curves["arm"] == arm]
         curve = own.iloc[np.unique(np.linspace(0, len(own) - 1, MAX_POINTS).astype(int))]
         _add_line(figure, curve, arm, styles[arm], row=1)
-        _add_band(figure, curve.assign(**curve[["low", "high"]].clip(bottom, top)), arm, styles[arm], row=row)
+        # an open side reaches the edge of the panel
+        band = curve.assign(x=curve["k"], **curve[["low", "high"]].clip(bottom, top))
+        add_outline(figure, band, arm, styles[arm], row=row)
         _add_line(figure, curve, arm, styles[arm], row=row)
         _add_name(figure, f"<b>{label(arm)}</b>, {text.count(len(own), 'trial')}", row)
     add_target(figure, data.metric)
@@ -115,23 +126,6 @@ def _add_line(figure: go.Figure, curve: pd.DataFrame, arm: str, style: ArmStyle,
         ],
         hovertemplate="%{fullData.name}, best of %{x}: median %{y:.4g}, mean %{customdata[0]}; "
         "95 % band %{customdata[1]} to %{customdata[2]}<extra></extra>",
-        row=row,
-        col=1,
-    )
-
-
-def _add_band(figure: go.Figure, curve: pd.DataFrame, arm: str, style: ArmStyle, *, row: int) -> None:
-    """Add the band of an arm; an open side reaches the edge of the panel."""
-    figure.add_scatter(
-        x=[*curve["k"], *curve["k"][::-1]],
-        y=[*curve["high"], *curve["low"][::-1]],
-        fill="toself",
-        fillcolor=style.band,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=arm,
-        showlegend=False,
         row=row,
         col=1,
     )

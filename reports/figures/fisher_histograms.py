@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from reports.answers.findings import KEYS, of_the_race
 from reports.answers.fisher_histograms import PREFIX, QUANTILES, quantile
-from reports.figures.base import ArmStyle, FigureSpec, arm_styles, empty, label, make_room, panels
+from reports.figures.base import ArmStyle, FigureSpec, arm_styles, beside, empty, label, make_room, panels
 from reports.figures.headings import add_headings
 from reports.figures.places import Place, left_out, of_place, place_name, places
 from reports.frames import Frames
@@ -111,7 +111,7 @@ def _shifts(rows: pd.DataFrame) -> dict[str, float]:
     """Return how far beside its moment each arm stands."""
     arms, moments = sorted(rows["arm"].unique()), np.unique(rows["frac"].round(2))
     gap = float(np.diff(moments).min()) if len(moments) > 1 else 0.1
-    return dict(zip(arms, np.linspace(-0.5, 0.5, len(arms)) * DODGE * gap if len(arms) > 1 else [0.0], strict=True))
+    return beside(arms, DODGE * gap)
 
 
 def _heading(place: Place, layer: str, diagonal: str, others: tuple[Place, ...]) -> str:

@@ -16,6 +16,7 @@ from reports.figures.base import (
     FigureSpec,
     arm_rows,
     arm_styles,
+    beside,
     empty,
     label,
     log_axis,
@@ -187,7 +188,7 @@ def _add_quantity(
 ) -> None:
     """Add the means of each arm with their intervals: full at the last moment, open before."""
     arms = [arm for arm in styles if (rows["arm"] == arm).any()]
-    shifts = dict(zip(arms, np.linspace(-0.5, 0.5, len(arms)) * DODGE if len(arms) > 1 else [0.0], strict=True))
+    shifts = beside(arms, DODGE)
     for arm in arms:
         own, style = rows[rows["arm"] == arm].sort_values("moment", ascending=False), styles[arm]
         places = [factors.index(factor) for factor in own[FACTOR].itertuples(index=False, name=None)]

@@ -17,6 +17,7 @@ from reports.figures.base import (
     empty,
     label,
     panels,
+    row_name,
     row_px,
 )
 from reports.frames import Frames, Metric, metric_of, race_runs
@@ -64,7 +65,7 @@ def plot(board: Leaderboard) -> go.Figure:
     )
     styles = arm_styles(board.arms)
     for panel, (rows, _) in enumerate(shown, start=1):
-        arm_rows(figure, [_row_name(arm, note) for arm, note in zip(rows["arm"], rows["note"], strict=True)], panel)
+        arm_rows(figure, [row_name(arm, note) for arm, note in zip(rows["arm"], rows["note"], strict=True)], panel)
         for place, row in enumerate(rows.itertuples()):
             is_seed = (board.seeds["arm"] == row.arm) & (board.seeds["quantity"] == row.quantity)
             _add_arm(figure, row, board.seeds[is_seed], styles[str(row.arm)], place=place, panel=panel)
@@ -121,11 +122,6 @@ def _add_arm(figure: go.Figure, row: Any, seeds: pd.DataFrame, style: ArmStyle, 
         row=panel,
         col=1,
     )
-
-
-def _row_name(arm: str, note: str) -> str:
-    """Return the tick label of an arm, with what is wrong on a second line."""
-    return f"{label(arm)}<br><i>{note}</i>" if note else label(arm)
 
 
 FIGURE = FigureSpec(

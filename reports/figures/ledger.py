@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.answers import memory as answer
+from reports.figures import stacks
 from reports.figures.base import ROW_PX, FigureSpec, arm_rows, empty, label, make_room, panels
 from reports.figures.headings import add_headings
 from reports.frames import Frames
@@ -17,16 +18,14 @@ MAX_BARS = 24
 TEXT_ROOM = 1.7  # of the axis, for what is written behind the bars
 PARTS = tuple(name.removesuffix("_bytes") for name in answer.PARTS if name != "peak_bytes")
 NAMES = {part: part.replace("_", " ") for part in PARTS}
-# Tol's light scheme, which no arm has, and a hatch each: (colour, hatch).
 STYLES = {
-    "parameters": ("#EEDD88", ""),
-    "gradients": ("#BBCC33", "-"),
-    "optimizer_state": ("#FFAABB", "."),
-    "factors": ("#EE8866", "x"),
-    "activations": ("#99DDFF", "/"),
-    "temporaries": ("#DDDDDD", "\\"),
+    "parameters": stacks.YELLOW,
+    "gradients": stacks.PEAR,
+    "optimizer_state": stacks.PINK,
+    "factors": stacks.ORANGE,
+    "activations": stacks.CYAN,
+    "temporaries": stacks.GREY,
 }
-INK = "#333333"  # of the hatches, on light colours
 PREDICTED = "predicted peak"
 SMALL_ERROR = 5e-4  # of a prediction, below which its sign says nothing
 
@@ -102,7 +101,6 @@ def plot(data: Ledger) -> go.Figure:
 
 def _add_part(figure: go.Figure, group: pd.DataFrame, part: str, size: float, panel: int) -> None:
     """Add one category of every bar of a panel."""
-    color, hatch = STYLES[part]
     shares = group[part] / group["peak"]
     figure.add_bar(
         x=group[part] / size,
@@ -110,11 +108,7 @@ def _add_part(figure: go.Figure, group: pd.DataFrame, part: str, size: float, pa
         name=NAMES[part],
         orientation="h",
         width=0.6,
-        marker={
-            "color": color,
-            "line": {"color": INK, "width": 0.5},
-            "pattern": {"shape": hatch, "bgcolor": color, "fgcolor": INK, "size": 6, "solidity": 0.12},
-        },
+        marker=stacks.hatched(STYLES[part]),
         legendgroup=part,
         showlegend=panel == 1,
         customdata=[[label(arm), share] for arm, share in zip(group["arm"], shares, strict=True)],
@@ -131,7 +125,7 @@ def _add_predicted(figure: go.Figure, group: pd.DataFrame, size: float, panel: i
         y=list(range(len(group))),
         name=PREDICTED,
         mode="markers",
-        marker={"symbol": "diamond", "size": 9, "color": "#FFFFFF", "line": {"color": INK, "width": 1.5}},
+        marker={"symbol": "diamond", "size": 9, "color": "#FFFFFF", "line": {"color": stacks.INK, "width": 1.5}},
         legendgroup=PREDICTED,
         showlegend=panel == 1,
         customdata=[label(arm) for arm in group["arm"]],
@@ -144,18 +138,8 @@ def _add_predicted(figure: go.Figure, group: pd.DataFrame, size: float, panel: i
 def _add_totals(figure: go.Figure, group: pd.DataFrame, size: float, panel: int) -> None:
     """Write each peak behind its bar, with the error of its prediction and the lost runs."""
     ends = group[["peak", "predicted"]].max(axis=1) / size
-    figure.add_scatter(
-        x=ends,
-        y=list(range(len(group))),
-        mode="text",
-        text=[f"   {_told(row, size)}" for row in group.itertuples()],
-        textposition="middle right",
-        showlegend=False,
-        hoverinfo="skip",
-        row=panel,
-        col=1,
-    )
-    figure.update_xaxes(range=[0, TEXT_ROOM * ends.max()], row=panel)
+    texts = [f"   {_told(row, size)}" for row in group.itertuples()]
+    stacks.add_ends(figure, ends, texts, room=TEXT_ROOM, panel=panel)
 
 
 def _told(row: Any, size: float) -> str:

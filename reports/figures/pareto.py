@@ -103,11 +103,11 @@ def _front(points: pd.DataFrame, sign: int) -> list[bool]:
     """Return which arms no other arm dominates, by means; an arm that lost a run is not compared."""
     values, scores = points["value"].to_numpy(np.float64), sign * points["mean"].to_numpy(np.float64)
     is_whole = points["num_lost"].to_numpy() == 0
+    # equal up to round-off is equal
+    cost_dust, gain_dust = (DUST * np.abs(each).max(initial=0.0) for each in (values, scores))
     found = []
     for value, score in zip(values, scores, strict=True):
-        # equal up to round-off is equal
         costs, gains = values - value, scores - score
-        cost_dust, gain_dust = (DUST * np.abs(each).max() for each in (values, scores))
         is_no_worse = (costs <= cost_dust) & (gains >= -gain_dust)
         is_beaten = is_no_worse & ((costs < -cost_dust) | (gains > gain_dust))
         found.append(not (is_beaten & is_whole).any())

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from reports.answers import projection as answer
 from reports.answers.base import frame_of
+from reports.figures.bands import add_outline
 from reports.figures.base import NEUTRAL, ArmStyle, FigureSpec, arm_styles, empty, label, make_room, panels
 from reports.figures.headings import add_headings
 from reports.figures.scaling import DISTRUST
@@ -144,21 +145,12 @@ def _add_range(
 ) -> None:
     """Add the band of all that agrees with the measurements; what nothing bounds ends beyond the axis."""
     beyond = group[group["high_ms"].notna()]
-    low = beyond["low_ms"].clip(lower=bounds[0] / MARGIN)
-    high = beyond["high_ms"].clip(upper=bounds[1] * MARGIN)
-    figure.add_scatter(
-        x=[*beyond["num_workers"], *beyond["num_workers"][::-1]],
-        y=[*high, *low[::-1]],
-        fill="toself",
-        fillcolor=style.band,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=str(group["arm"].iloc[0]),
-        showlegend=False,
-        row=panel,
-        col=1,
-    )
+    band = pd.DataFrame({
+        "x": beyond["num_workers"],
+        "low": beyond["low_ms"].clip(lower=bounds[0] / MARGIN),
+        "high": beyond["high_ms"].clip(upper=bounds[1] * MARGIN),
+    })
+    add_outline(figure, band, str(group["arm"].iloc[0]), style, row=panel)
 
 
 def _add_points(figure: go.Figure, group: pd.DataFrame, style: ArmStyle, panel: int) -> None:

@@ -12,6 +12,7 @@ from reports.figures.base import (
     ArmStyle,
     FigureSpec,
     arm_styles,
+    beside,
     empty,
     label,
     log_axis,
@@ -24,7 +25,7 @@ from reports.text import count
 
 MAX_GROUPS = 6
 MAX_TIMED = 2  # groups that have their step times drawn too
-SPREAD = 0.08  # of a doubling of the workers, over which the arms stand beside each other
+SPREAD = 0.16  # of a doubling of the workers, over which the arms stand beside each other
 ROOM = 1.15  # above the highest mean; wider intervals end at the edge of the panel
 DISTRUST = "these times failed a check of trust"
 KEPT = {"strong": "batch {:g} over all workers", "weak": "batch {:g} on each worker"}
@@ -83,7 +84,7 @@ def plot(data: Scaling) -> go.Figure:
     styles = arm_styles(data.arms)
     for panel, (_, group, quantity) in enumerate(drawn, start=1):
         arms = list(group["arm"].unique())
-        for arm, place in zip(arms, np.linspace(-SPREAD, SPREAD, len(arms)) if len(arms) > 1 else [0.0], strict=True):
+        for arm, place in beside(arms, SPREAD).items():
             own = group[group["arm"] == arm]
             shown = own.assign(x=own["num_workers"] * 2**place)
             _add_arm(figure, shown, quantity, styles[arm], panel=panel)

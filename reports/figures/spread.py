@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.figures.bands import add_band, band
+from reports.figures.bands import add_band, band, stack
 from reports.figures.base import FigureSpec, arm_styles, empty, log_axis, make_room, panels
 from reports.frames import Frames, race_runs
 
@@ -36,8 +36,7 @@ def data(frames: Frames) -> Spread:
         for (arm, name), group in values.groupby(["arm", "name"])
     ]
     columns = ["arm", "quantity", "x", "mean", "low", "high"]
-    kept = [line for line in lines if len(line)]
-    return Spread(pd.concat(kept)[columns] if kept else pd.DataFrame(columns=columns), frames.arms)
+    return Spread(stack(lines, columns), frames.arms)
 
 
 def plot(data: Spread) -> go.Figure:

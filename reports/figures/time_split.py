@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from reports.answers import time_split as answer
 from reports.answers.time_split import PARTS
+from reports.figures import stacks
 from reports.figures.base import DENSE_ROW_PX, FigureSpec, arm_rows, empty, label, make_room, panels
 from reports.figures.headings import add_headings
 from reports.frames import Frames
@@ -16,16 +17,15 @@ from reports.trust import is_control
 MAX_BARS = 24
 PLACE = ["workload", "case", "batch_size", "num_workers"]
 NAMES = {part: "optimizer step" if part == "step" else part for part in PARTS}
-# Tol's light scheme, which no arm has, and a hatch each: (colour, hatch).
 STYLES = {
-    "data": ("#EEDD88", ""),
-    "forward": ("#99DDFF", "/"),
-    "backward": ("#77AADD", "\\"),
-    "factors": ("#EE8866", "x"),
-    "step": ("#FFAABB", "."),
-    "communication": ("#BBCC33", "-"),
+    "data": stacks.YELLOW,
+    "forward": stacks.CYAN,
+    "backward": stacks.BLUE,
+    "factors": stacks.ORANGE,
+    "step": stacks.PINK,
+    "communication": stacks.PEAR,
 }
-INK = "#333333"  # of the hatches, on light colours
+TEXT_ROOM = 1.25  # of the axis, for what is written behind the bars
 
 
 class TimeSplit(NamedTuple):
@@ -105,18 +105,13 @@ def _fitting(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _add_part(figure: go.Figure, group: pd.DataFrame, part: str, panel: int) -> None:
     """Add one part of every bar of a panel."""
-    color, hatch = STYLES[part]
     figure.add_bar(
         x=group[part],
         y=list(range(len(group))),
         name=NAMES[part],
         orientation="h",
         width=0.7,
-        marker={
-            "color": color,
-            "line": {"color": INK, "width": 0.5},
-            "pattern": {"shape": hatch, "bgcolor": color, "fgcolor": INK, "size": 6, "solidity": 0.12},
-        },
+        marker=stacks.hatched(STYLES[part]),
         legendgroup=part,
         showlegend=panel == 1,
         customdata=[
@@ -131,18 +126,8 @@ def _add_part(figure: go.Figure, group: pd.DataFrame, part: str, panel: int) -> 
 
 def _add_totals(figure: go.Figure, group: pd.DataFrame, panel: int) -> None:
     """Write the length of each bar behind it."""
-    figure.add_scatter(
-        x=group["total_ms"],
-        y=list(range(len(group))),
-        mode="text",
-        text=[f" {value:.3g}" for value in group["total_ms"]],
-        textposition="middle right",
-        showlegend=False,
-        hoverinfo="skip",
-        row=panel,
-        col=1,
-    )
-    figure.update_xaxes(range=[0, 1.25 * group["total_ms"].max()], row=panel)
+    texts = [f" {value:.3g}" for value in group["total_ms"]]
+    stacks.add_ends(figure, group["total_ms"], texts, room=TEXT_ROOM, panel=panel)
 
 
 def _row_name(arm: str, steps: str) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports import survival
+from reports.figures.bands import stack
 from reports.figures.base import (
     LOST_SYMBOL,
     NEUTRAL,
@@ -20,6 +21,7 @@ from reports.figures.base import (
     label,
     make_room,
     panels,
+    row_name,
     row_px,
 )
 from reports.frames import Frames, Metric
@@ -57,8 +59,8 @@ def data(frames: Frames) -> TimeToTarget:
     rows = [(a.arm, a.restricted.mean, a.restricted.low, a.restricted.high, _note(a)) for a in found.arms]
     ends = [_ends(arm.runs, curves[arm.arm]) for arm in found.arms]
     return TimeToTarget(
-        _stack([curve.assign(arm=arm) for arm, curve in curves.items()], ["arm", "time_s", "share"]),
-        _stack(ends, ["arm", "time_s", "share", "is_lost"]),
+        stack([curve.assign(arm=arm) for arm, curve in curves.items()], ["arm", "time_s", "share"]),
+        stack(ends, ["arm", "time_s", "share", "is_lost"]),
         pd.DataFrame(rows, columns=["arm", "mean", "low", "high", "note"]),
         found.runs[["arm", "restricted_s", "is_reached"]],
         found.end_s,
@@ -80,7 +82,7 @@ def plot(data: TimeToTarget) -> go.Figure:
         style = arm_styles(data.arms)[str(row.arm)]
         _add_curve(figure, data, str(row.arm), style)
         _add_row(figure, row, data.seeds[data.seeds["arm"] == row.arm], style, place)
-    arm_rows(figure, [_row_name(arm, note) for arm, note in zip(rows["arm"], rows["note"], strict=True)], row=2)
+    arm_rows(figure, [row_name(arm, note) for arm, note in zip(rows["arm"], rows["note"], strict=True)], row=2)
     is_cut = (data.seeds["restricted_s"] >= data.end_s).any()
     for panel in (1, 2) if is_cut else (1,):
         figure.add_vline(x=data.end_s, line={"width": 1, "dash": "dot", "color": NEUTRAL}, row=panel, col=1)
@@ -113,12 +115,6 @@ def _note(arm: Reached) -> str:
         return ""
     lost = f", {arm.num_lost} lost" if arm.num_lost else ""
     return f"reached in {arm.num_reached} of {len(arm.runs)} runs{lost}"
-
-
-def _stack(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """Return the frames below each other, with these columns."""
-    kept = [frame[columns] for frame in frames if len(frame)]
-    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=columns)
 
 
 def _add_curve(figure: go.Figure, data: TimeToTarget, arm: str, style: ArmStyle) -> None:
@@ -183,11 +179,6 @@ def _add_row(figure: go.Figure, row: Any, seeds: pd.DataFrame, style: ArmStyle, 
         hovertemplate=f"mean %{{x:.4g}} s{interval}<extra></extra>",
         **shared,
     )
-
-
-def _row_name(arm: str, note: str) -> str:
-    """Return the tick label of an arm, with how many runs lack on a second line."""
-    return f"{label(arm)}<br><i>{note}</i>" if note else label(arm)
 
 
 FIGURE = FigureSpec(

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from reports.figures.base import FigureSpec, arm_styles, empty, ink_on, label, make_room, panels
+from reports.figures.base import FigureSpec, arm_styles, empty, ink_on, label, lines_of, make_room, panels
 from reports.frames import Frames, metric_of, read_json, tune_runs
 
 MIN_TRIALS = 8  # finished; below, the trees of fANOVA fit noise
@@ -69,15 +69,13 @@ def points(trials: pd.DataFrame) -> pd.DataFrame:
 
 def plot(data: Importances) -> go.Figure:
     """Return a group of bars a hyperparameter, a bar an arm."""
-    reasons = "<br>".join(f"{label(arm)}: {reason}" for arm, reason in data.skipped.items())
+    reasons = [f"{arm}: {reason}" for arm, reason in data.skipped.items()]
     if data.rows.empty:
-        figure = empty("")
-        figure.layout.annotations[0].text = reasons or "No trials yet."
-        return figure
+        return empty(*(reasons or ["No trials yet."]))
     names = list(data.rows.groupby("hyperparameter")["importance"].mean().sort_values().index)
     shown = [arm for arm in data.arms if (data.rows["arm"] == arm).any()]
     height = 26 * len(data.rows) + 12 * len(names) + 30
-    figure = panels([""], [f"importance<br>{reasons}" if reasons else "importance"], panel_px=height)
+    figure = panels([""], [lines_of(["importance", *reasons])], panel_px=height)
     styles = arm_styles(data.arms)
     for arm in reversed(shown):
         rows = data.rows[data.rows["arm"] == arm]
